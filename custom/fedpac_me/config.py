@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one configuration of a run: typed, frozen, unknown keys refused, defaults in this file only.
+
+``app_configs/*.json`` are instances; each may name another in ``extends`` and states only what differs.
+Nothing about a particular site belongs here: see ``fedpac_me.data.site``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedpac_me.errors import InputError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """What a case must offer and how it is cut."""
+
+    max_missing_modalities: int = Field(1, ge=0, le=3, description="a case lacking more is refused")
+    crop: int = Field(32, ge=16, multiple_of=8, description="edge of the cubic training crop and evaluation window, in voxels")
+    tumour_crops: float = Field(0.67, ge=0, le=1, description="share of crops centred on tumour")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring each axis")
+
+
+class ModelConfig(_Section):
+    """MONAI's SegResNet."""
+
+    filters: int = Field(8, ge=4, description="channels after the first convolution")
+    blocks_down: tuple[int, ...] = Field((1, 2, 2), min_length=2, strict=False)
+    blocks_up: tuple[int, ...] = Field((1, 1), min_length=1, strict=False)
+    norm: Literal["instance", "group", "batch"] = "instance"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> ModelConfig:
+        if len(self.blocks_up) != len(self.blocks_down) - 1:
+            raise ValueError("blocks_up must have one entry fewer than blocks_down")
+        return self
+
+
+class LearningConfig(_Section):
+    """What one site does in one round."""
+
+    steps_per_round: int = Field(10, ge=1)
+    batch: int = Field(2, ge=1)
+    learning_rate: float = Field(4e-3, gt=0, strict=False)
+    final_learning_rate: float = Field(0.03, ge=0, le=1, strict=False, description="share of the learning rate left at the end of the federation")
+    warmup_steps: int = Field(20, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, strict=False)
+    clip_norm: float = Field(1.0, gt=0, strict=False)
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
+    cpu_threads: int = Field(1, ge=1, description="torch threads of a site on CPU; results depend on it to the last bit")
+
+
+class FederationConfig(_Section):
+    """What the server does."""
+
+    rounds: int = Field(30, ge=1)
+    share: Literal["all", "nothing"] = Field("all", description="nothing: every site keeps its own model (the local-only baseline)")
+    quorum: int = Field(2, ge=0, description="fewest accepted updates that may change the model")
+    server_momentum: float = Field(0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the aggregated difference (FedAvgM)")
+    round_timeout: int = Field(0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit")
+    abort_after_failed_rounds: int = Field(3, ge=1, description="rounds in a row without quorum after which the job stops")
+
+
+class EvaluationConfig(_Section):
+    """How volumes are predicted and scored."""
+
+    overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
+    window_batch: int = Field(4, ge=1)
+    validation_every: int = Field(2, ge=1, description="rounds between validations of the received model")
+
+
+class Config(_Section):
+    """Everything that decides a run's result, apart from the data."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="name of the method; default name of the run and the job")
+    title: str = Field(max_length=200, description="one line for the report")
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    learning: LearningConfig = LearningConfig()
+    federation: FederationConfig = FederationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    pooled: bool = Field(False, description="simulation only: one site holds every training site's cases (the central upper bound)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved config as plain JSON types."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the resolved config."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_config(content: dict[str, Any], source: str = "config") -> Config:
+    """Validate a config given as a dict. Raises ``InputError`` naming every wrong field."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(_sentence(fault) for fault in error.errors())
+        raise InputError(f"{source}: {faults}. The fields are described in app_configs/README.md.") from None
+
+
+def load_config(path: Path | str, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a config file, resolve ``extends``, apply nested ``overrides`` and validate.
+
+    Raises:
+        InputError: the file is missing, is not JSON, extends itself, or has an unknown or wrongly typed key.
+    """
+    return parse_config(_merged(_resolve(Path(path), ()), overrides or {}), source=str(path))
+
+
+def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    path = path.resolve()
+    if path in seen:
+        raise InputError(f"{path.name}: configs extend each other in a circle ({' -> '.join(p.name for p in (*seen, path))}).")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no config file {path}. The ones that come with the project are in app_configs/.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold one JSON object, not a {type(content).__name__}.")
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise InputError(f"{path}: 'extends' must be the name of a config file beside it, not {parent!r}.")
+    return _merged(_resolve(path.parent / parent, (*seen, path)), content)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` laid over it, section by section."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both_sections else value
+    return merged
+
+
+def _sentence(fault: Any) -> str:
+    field = ".".join(str(part) for part in fault["loc"]) or "(the whole config)"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{field}'"
+    return f"'{field}' is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
