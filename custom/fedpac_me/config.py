@@ -82,7 +82,7 @@ class EvaluationConfig(_Section):
 class Config(_Section):
     """Everything that decides a run's result, apart from the data."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="name of the method; default name of the run and the job")
+    method: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="short name of the method; default name of the run and of the job")
     title: str = Field(max_length=200, description="one line for the report")
     seed: int = Field(0, ge=0, le=2**31 - 1)
     data: DataConfig = DataConfig()

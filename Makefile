@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target installs what it needs first. Run from the folder that holds this file.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+REAL_CASE := $(abspath ../shared/data/real_case)
+ifneq ($(wildcard $(REAL_CASE)),)
+export FEDPAC_ME_REAL_CASE ?= $(REAL_CASE)
+endif
+
+.PHONY: help install demo phantom test test-fast lint jobs bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv and install everything into it
+
+$(STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv (minutes on a fresh machine) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: install  ## a federated run on five phantom hospitals, with its report
+	$(BIN)/python jobs/train.py --config app_configs/fedavg.json --name demo --replace
+
+phantom: install  ## write the phantom hospitals to data/phantom
+	$(BIN)/fedpac-me phantom --out data/phantom
+
+test: install lint  ## every test
+	$(BIN)/python -m pytest
+
+test-fast: install  ## the tests that need no FLARE process
+	$(BIN)/python -m pytest -m "not flare and not real_case"
+
+lint: install  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+jobs: install  ## every config as a FLARE job folder in build/jobs
+	@for config in $(filter-out app_configs/base.json,$(wildcard app_configs/*.json)); do \
+		$(BIN)/python jobs/train.py --config $$config --export --export-dir build/jobs || exit 1; \
+	done
+
+bench: install  ## the tables of docs/results/spine.md (about 20 minutes)
+	$(BIN)/python tests/benchmarks/spine.py
+
+clean:  ## remove build leftovers; keeps data, runs and .venv
+	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading every case once before anything starts, so that bad data stops a run before it, not in round 7."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from fedpac_me.data.layouts import Case
+from fedpac_me.data.pooling import site_folders
+from fedpac_me.data.scan import load_scan
+from fedpac_me.data.site import folder_settings
+from fedpac_me.data.splits import split_cases
+from fedpac_me.errors import InputError
+
+_FINDINGS_SHOWN = 5
+
+
+def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = print) -> dict[str, int]:
+    """Number of cases of each site below ``root``, every one of them read and found usable.
+
+    Raises:
+        InputError: there is no such folder, it holds no site, or cases are unusable (the first few are named).
+    """
+    if not root.is_dir():
+        raise InputError(f"There is no data folder {root}. Name an existing one; `fedpac-me phantom --out DIR` writes an example.")
+    folders = site_folders(root)
+    if not folders:
+        raise InputError(f"{root} holds no site folders. Expected one folder a hospital, each with one folder a case.")
+    sites = {folder.name: _cases_of(folder) for folder in folders}
+    cases = [case for members in sites.values() for case in members]
+    progress(f"Reading {len(cases)} cases of {len(sites)} sites once to check them ...")
+    findings = _find_faults(cases, max_missing)
+    if findings:
+        more = f" (and {len(findings) - _FINDINGS_SHOWN} more)" if len(findings) > _FINDINGS_SHOWN else ""
+        raise InputError("\n".join(findings[:_FINDINGS_SHOWN]) + more)
+    return {site: len(members) for site, members in sites.items()}
+
+
+def _cases_of(folder: Path) -> list[Case]:
+    parts = split_cases(folder_settings(folder).data).parts()
+    return [case for members in parts.values() for case in members]
+
+
+def _find_faults(cases: Sequence[Case], max_missing: int) -> list[str]:
+    workers = min(os.cpu_count() or 1, 8)
+    check = partial(_fault, max_missing=max_missing)
+    # Spawned, not forked: the parent may hold threads of torch or FLARE.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return [fault for fault in pool.map(check, cases, chunksize=4) if fault]
+
+
+def _fault(case: Case, max_missing: int) -> str | None:
+    try:
+        load_scan(case, max_missing)
+    except InputError as error:
+        return str(error)
+    return None

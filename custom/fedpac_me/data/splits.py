@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of a site's cases train, which validate, which test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedpac_me.data.layouts import Case, find_cases
+from fedpac_me.errors import InputError
+
+SPLITS_FILE = "splits.json"
+_VALIDATION_SHARE, _TEST_SHARE = 0.15, 0.25
+
+
+@dataclass
+class Split:
+    """Nothing is tuned or selected on ``test``."""
+
+    train: list[Case] = field(default_factory=list)
+    validation: list[Case] = field(default_factory=list)
+    test: list[Case] = field(default_factory=list)
+
+    def parts(self) -> dict[str, list[Case]]:
+        """The three lists by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def split_cases(folders: Sequence[Path]) -> Split:
+    """All cases of a site, each folder split by its ``splits.json`` or else by a hash of the id.
+
+    The hash keeps a case in its part when others are added.
+
+    Raises:
+        InputError: no cases, or a ``splits.json`` that names unknown cases or one case twice.
+    """
+    whole = Split()
+    find_cases(folders)  # one id in two folders is refused before anything is split
+    for folder in folders:
+        cases = find_cases([folder])
+        path = folder / SPLITS_FILE
+        part = _listed_split(path, cases) if path.is_file() else _hashed_split(cases)
+        for name, members in part.parts().items():
+            getattr(whole, name).extend(members)
+    return whole
+
+
+def _listed_split(path: Path, cases: list[Case]) -> Split:
+    by_id = {case.id: case for case in cases}
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        parts = {name: list(listed.get(name, [])) for name in Split().parts()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} is not a valid split file: {error}.") from None
+    named = [id_ for ids in parts.values() for id_ in ids]
+    unknown = sorted({str(id_) for id_ in named} - by_id.keys())
+    if unknown:
+        raise InputError(f"{path} names cases that are not in its folder: {', '.join(unknown[:5])}.")
+    twice = sorted({id_ for id_ in named if named.count(id_) > 1})
+    if twice:
+        raise InputError(f"{path} names cases more than once: {', '.join(twice[:5])}. A case belongs to one part.")
+    return Split(**{name: [by_id[id_] for id_ in ids] for name, ids in parts.items()})
+
+
+def _hashed_split(cases: list[Case]) -> Split:
+    split = Split()
+    for case in cases:
+        position = int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "big") / 2**64
+        if position < _TEST_SHARE:
+            split.test.append(case)
+        elif position < _TEST_SHARE + _VALIDATION_SHARE:
+            split.validation.append(case)
+        else:
+            split.train.append(case)
+    return split

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curves over the rounds as inline SVG: no external resource, and ink that follows the page's light or dark theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from itertools import cycle, islice
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+_COLOURS = ("#3b82c4", "#e07a1f", "#2f9e6e", "#c9437a", "#8a63d2", "#b08a1e", "#2aa5b0", "#8b8f97")
+_DASHES = ("solid", "dashed", "dotted")
+_INK = "#7a7f87"  # stands in for the page's own ink until the SVG is in the page
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How one site is drawn in every curve and in the legend."""
+
+    colour: str
+    dash: str
+
+
+def line_styles(sites: Sequence[str]) -> dict[str, LineStyle]:
+    """One style a site: eight colours, then the same dashed, then dotted."""
+    styles = [LineStyle(colour, dash) for dash in _DASHES for colour in _COLOURS]
+    return dict(zip(sites, islice(cycle(styles), len(sites)), strict=True))
+
+
+def metric_curve(
+    rounds: Sequence[Mapping[str, Any]],
+    metric: str,
+    styles: Mapping[str, LineStyle],
+    label: str,
+    top: float | None = None,
+) -> str | None:
+    """Curve of one reported metric per site over the rounds, as SVG; ``None`` if no site reported it.
+
+    Rounds without a value are bridged, since sites do not validate in every round.
+    """
+    lines = {
+        site: _points(rounds, lambda entry, site=site: entry["metrics"].get(site, {}).get(metric)) for site in styles
+    }
+    return _draw(lines, styles, label, top)
+
+
+def seconds_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, LineStyle]) -> str | None:
+    """Seconds of every round as a whole and of each accepted site's training, as SVG; ``None`` if none was noted."""
+    lines = {site: _points(rounds, lambda entry, site=site: _site_seconds(entry, site)) for site in styles}
+    lines[""] = _points(rounds, lambda entry: entry["seconds"])
+    return _draw(lines, {**styles, "": LineStyle(_INK, "solid")}, "seconds", None)
+
+
+def _site_seconds(entry: Mapping[str, Any], site: str) -> Any:
+    return next((accepted["seconds"] for accepted in entry["accepted"] if accepted["site"] == site), None)
+
+
+def _points(rounds: Sequence[Mapping[str, Any]], value_of: Any) -> list[tuple[int, float]]:
+    found = [(entry["round"], value_of(entry)) for entry in rounds]
+    return [
+        (number, float(value))
+        for number, value in found
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+
+
+def _draw(
+    lines: Mapping[str, list[tuple[int, float]]], styles: Mapping[str, LineStyle], label: str, top: float | None
+) -> str | None:
+    if not any(lines.values()):
+        return None
+    # Text as text and salted ids: small, the page's font, and the same bytes for the same run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif", "font.size": 9}):
+        figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for name, points in lines.items():
+            style = styles[name]
+            axes.plot(*zip(*points, strict=True), color=style.colour, linestyle=style.dash, linewidth=1.6,
+                      marker="o", markersize=2.6) if points else None  # fmt: skip
+        _dress(axes, label, top)
+        return _svg(figure)
+
+
+def _dress(axes: Any, label: str, top: float | None) -> None:
+    axes.set_xlabel("round", color=_INK)
+    axes.set_ylabel(label, color=_INK)
+    axes.set_ylim(min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0, top)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(colors=_INK, labelcolor=_INK)
+    axes.grid(color=_INK, alpha=0.2, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+
+
+def _svg(figure: Figure) -> str:
+    text = StringIO()
+    FigureCanvasSVG(figure)
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing = text.getvalue()
+    return drawing[drawing.index("<svg") :].replace(_INK, "currentColor")

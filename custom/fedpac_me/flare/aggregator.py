@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE's aggregation calls in, ``federation.server_round.RoundServer`` calls, FLARE shareables out.
+
+An exception in ``accept`` would end the task and drop the other sites' results, one in ``aggregate`` the
+whole job: neither raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nvflare.apis.analytix import AnalyticsDataType
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.utils.analytix_utils import create_analytic_dxo, send_analytic_dxo
+from nvflare.app_common.abstract.aggregator import Aggregator
+from nvflare.app_common.abstract.model import ModelLearnableKey
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
+from nvflare.widgets.info_collector import InfoCollector
+
+from fedpac_me.federation.progress import round_line
+from fedpac_me.federation.server_round import RoundServer
+from fedpac_me.federation.update import Contribution
+from fedpac_me.flare.error_reply import reason_of
+
+progress_logger = logging.getLogger("fedpac_me.progress")
+
+
+class ExpertWiseAggregator(Aggregator):
+    """Checks, merges and books the sites' updates. Works without any argument.
+
+    Args:
+        quorum: fewest accepted updates that may change the model.
+        server_momentum: Nesterov momentum on the merged difference.
+        share: ``nothing`` holds the model, for runs in which every site keeps its own.
+        abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
+    """
+
+    def __init__(
+        self,
+        quorum: int = 1,
+        server_momentum: float = 0.0,
+        share: str = "all",
+        abort_after_failed_rounds: int = 3,
+    ) -> None:
+        super().__init__()
+        self.quorum = quorum
+        self.server_momentum = server_momentum
+        self.share = share
+        self.abort_after_failed_rounds = abort_after_failed_rounds
+        self._server = RoundServer(quorum=quorum, server_momentum=server_momentum, share=share)
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Opens a round, books error replies (which FLARE never hands to ``accept``), fills ``show_stats``."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == AppEventType.ROUND_STARTED:
+            self._begin(fl_ctx)
+        elif event_type == EventType.BEFORE_PROCESS_SUBMISSION:
+            self._book_error_reply(fl_ctx)
+        elif event_type == InfoCollector.EVENT_TYPE_GET_STATS:
+            collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
+            if collector is not None:
+                collector.add_info("FedPAC-ME", self._server.progress)
+
+    def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
+        """Check one site's update fully, then add it. False when it is refused or the site abstains."""
+        site = _peer(fl_ctx)
+        try:
+            self._begin(fl_ctx)
+            dxo = from_shareable(shareable)
+            contribution = Contribution(
+                site=site,
+                data_kind=dxo.data_kind,
+                round=shareable.get_cookie(AppConstants.CONTRIBUTION_ROUND),
+                diff=dxo.data,
+                meta=dxo.get_meta_props() or {},
+            )
+            verdict = self._server.accept(contribution)
+        except Exception as error:
+            self._server.record_error(site, f"the update could not be read ({type(error).__name__})")
+            self.log_warning(fl_ctx, f"Update of {site} refused: it could not be read ({type(error).__name__})")
+            return False
+        if not verdict.ok:
+            self.log_warning(fl_ctx, f"Update of {site} refused: {verdict.reason}")
+        return verdict.ok and not verdict.abstained
+
+    def aggregate(self, fl_ctx: FLContext) -> Shareable:
+        """The merged difference; an empty one, which leaves the model as it is, when there is no quorum."""
+        try:
+            result = self._server.close()
+            self._publish(fl_ctx)
+            diff, meta = result.diff, {"round": result.record.round, "outcome": result.outcome}
+        except Exception as error:
+            self.log_error(fl_ctx, f"The round could not be merged ({error!r}); the model is held.")
+            diff, meta = {}, {"outcome": "held"}
+        return DXO(DataKind.WEIGHT_DIFF, data=diff, meta=meta).to_shareable()
+
+    def reset(self, fl_ctx: FLContext) -> None:
+        """Nothing to do: the next round's ``begin`` starts afresh."""
+
+    def accepted_scores(self) -> list[float]:
+        """Validation Dice of the received model at the sites whose update was accepted this round."""
+        return self._server.accepted_scores()
+
+    def _begin(self, fl_ctx: FLContext) -> None:
+        model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
+        round_number = fl_ctx.get_prop(AppConstants.CURRENT_ROUND)
+        self._server.begin(round_number, model[ModelLearnableKey.WEIGHTS])
+
+    def _book_error_reply(self, fl_ctx: FLContext) -> None:
+        result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
+        training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
+        if training and isinstance(result, Shareable) and result.get_return_code(ReturnCode.OK) != ReturnCode.OK:
+            self._server.record_error(_peer(fl_ctx), reason_of(result))
+
+    def _publish(self, fl_ctx: FLContext) -> None:
+        """Ledger to disk, one line to the console, scalars to TensorBoard; stop when rounds keep failing."""
+        ledger = self._server.ledger
+        record = ledger.rounds[-1]
+        run = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
+        ledger.save(run / "fedpac_me" / "ledger.json")
+        rounds = fl_ctx.get_prop(AppConstants.NUM_ROUNDS) or record.round + 1
+        mean_seconds = sum(r.seconds for r in ledger.rounds) / len(ledger.rounds)
+        progress_logger.info(round_line(record, rounds, mean_seconds))
+        self._send_to_tensorboard(fl_ctx, record)
+        if self._server.failed_rounds_in_a_row >= self.abort_after_failed_rounds:
+            self.system_panic(
+                f"{self._server.failed_rounds_in_a_row} rounds in a row had fewer than {self.quorum} usable updates. "
+                "The ledger says why each was refused.",
+                fl_ctx,
+            )
+
+    def _send_to_tensorboard(self, fl_ctx: FLContext, record) -> None:
+        values = {"accepted": len(record.accepted), "rejected": len(record.rejected), "seconds": record.seconds}
+        for tag, value in values.items():
+            dxo = create_analytic_dxo(tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round)
+            send_analytic_dxo(self, dxo, fl_ctx)
+
+
+def _peer(fl_ctx: FLContext) -> str:
+    """The authenticated name of the site; a name inside the payload would be whatever the sender wrote."""
+    return str(fl_ctx.get_peer_context().get_prop(ReservedKey.IDENTITY_NAME, "unknown"))

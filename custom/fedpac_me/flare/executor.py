@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE tasks in, ``learning.site.Site`` calls, FLARE replies out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.analytix import AnalyticsDataType
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.apis.utils.analytix_utils import create_analytic_dxo, send_analytic_dxo
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.widgets.info_collector import InfoCollector
+
+from fedpac_me.config import parse_config
+from fedpac_me.data.site import find_settings
+from fedpac_me.errors import InputError
+from fedpac_me.flare.error_reply import error_reply
+from fedpac_me.flare.private_log import append_private_log
+from fedpac_me.learning.site import Site
+from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
+
+_logger = logging.getLogger(__name__)
+
+
+class FedPacMeExecutor(Executor):
+    """Answers the tasks ``train``, ``validate`` and ``submit_model``.
+
+    Args:
+        config: the resolved configuration as plain JSON types.
+    """
+
+    def __init__(self, config: dict) -> None:
+        super().__init__()
+        self.config = config
+        self._site: Site | None = None
+        self._progress: dict[str, Any] = {}
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """One task. Every failure is an error reply with a sentence, never an exception."""
+        tasks: dict[str, Callable[..., Shareable]] = {
+            AppConstants.TASK_TRAIN: self._train,
+            AppConstants.TASK_VALIDATION: self._validate,
+            AppConstants.TASK_SUBMIT_MODEL: self._submit_model,
+        }
+        if task_name not in tasks:
+            # TASK_UNKNOWN would abort the whole job.
+            return make_reply(ReturnCode.TASK_UNSUPPORTED)
+        try:
+            return tasks[task_name](shareable, fl_ctx, abort_signal)
+        except TrainingStopped:
+            return make_reply(ReturnCode.TASK_ABORTED)
+        except TrainingFailed as error:
+            return self._refuse(fl_ctx, str(error), str(error))
+        except InputError as error:
+            return self._refuse(fl_ctx, "the site's data or settings are not usable; its own private.log says why", str(error))
+        except Exception as error:
+            _logger.error("Task %s failed with %s", task_name, type(error).__name__)
+            return self._refuse(fl_ctx, f"{type(error).__name__} at the site; its own private.log says why", repr(error), error)
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Shows the site's progress in the admin console (``show_stats``)."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == InfoCollector.EVENT_TYPE_GET_STATS:
+            collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
+            if collector is not None:
+                collector.add_info("FedPAC-ME site", dict(self._progress))
+
+    def _train(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        round_number = shareable.get_header(AppConstants.CURRENT_ROUND)
+        site = self._get_site(fl_ctx)
+        update = site.train(from_shareable(shareable).data, round_number, lambda: abort_signal.triggered)
+        metrics = update.meta["metrics"]
+        self._progress = {"round": round_number, "site": site.name, "role": site.role, **metrics}
+        self._send_to_tensorboard(fl_ctx, {**metrics, "seconds": update.meta["seconds"]}, round_number)
+        return DXO(DataKind.WEIGHT_DIFF, data=update.diff, meta=update.meta).to_shareable()
+
+    def _validate(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        model_name = shareable.get_header(AppConstants.MODEL_OWNER, "model")
+        site = self._get_site(fl_ctx)
+        evaluation = site.evaluate(from_shareable(shareable).data, model_name, lambda: abort_signal.triggered)
+        return DXO(DataKind.METRICS, data=evaluation).to_shareable()
+
+    def _submit_model(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        weights = self._get_site(fl_ctx).own_weights()
+        if weights is None:
+            return make_reply(ReturnCode.EMPTY_RESULT)
+        return DXO(DataKind.WEIGHTS, data=weights).to_shareable()
+
+    def _get_site(self, fl_ctx: FLContext) -> Site:
+        if self._site is None:
+            name = fl_ctx.get_identity_name()
+            workspace = fl_ctx.get_engine().get_workspace()
+            settings = find_settings(
+                name,
+                kit=Path(workspace.get_site_config_dir()),
+                simulated=bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)),
+            )
+            self._site = Site(name, parse_config(self.config), settings, self._folder(fl_ctx))
+        return self._site
+
+    def _refuse(self, fl_ctx: FLContext, reason: str, detail: str, error: Exception | None = None) -> Shareable:
+        """An error reply; ``detail``, which may name files, stays in a file of the site's own."""
+        append_private_log(self._folder(fl_ctx) / "private.log", detail, error)
+        self.log_error(fl_ctx, f"This task was given up: {reason}")
+        return error_reply(reason)
+
+    def _folder(self, fl_ctx: FLContext) -> Path:
+        run = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
+        return run / "fedpac_me"
+
+    def _send_to_tensorboard(self, fl_ctx: FLContext, values: dict[str, float], step: int) -> None:
+        for tag, value in values.items():
+            dxo = create_analytic_dxo(tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=step)
+            send_analytic_dxo(self, dxo, fl_ctx)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The global model on the server's disk: FLARE's file persistor around the configured network."""
+
+from __future__ import annotations
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_context import FLContext
+from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
+
+from fedpac_me.config import parse_config
+from fedpac_me.model.backbone import build_model
+
+
+class FedPacMePersistor(PTFileModelPersistor):
+    """Starts from a seeded network, so that a job folder alone decides the first model to the byte.
+
+    Args:
+        config: the resolved configuration as plain JSON types.
+    """
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(load_device="cpu")
+        self.config = config
+
+    def handle_event(self, event: str, fl_ctx: FLContext) -> None:
+        """Builds the network when the run starts, then does what FLARE's persistor does."""
+        if event == EventType.START_RUN:
+            parsed = parse_config(self.config)
+            self.model = build_model(parsed.model, parsed.seed)
+        super().handle_event(event, fl_ctx)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a config to a FLARE job: the same definition for export, simulator, POC and production."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
+from nvflare.app_common.widgets.streaming import ANALYTIC_EVENT_TYPE
+from nvflare.app_common.widgets.validation_json_generator import ValidationJsonGenerator
+from nvflare.app_common.workflows.cross_site_model_eval import CrossSiteModelEval
+from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
+from nvflare.app_opt.pt.file_model_locator import PTFileModelLocator
+from nvflare.app_opt.tracking.tb.tb_receiver import TBAnalyticsReceiver
+from nvflare.job_config.api import FedJob
+from nvflare.recipe.spec import Recipe
+
+import fedpac_me
+from fedpac_me.config import Config
+from fedpac_me.flare.aggregator import ExpertWiseAggregator
+from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.flare.persistor import FedPacMePersistor
+from fedpac_me.flare.selector import BestModelSelector
+
+_PERSISTOR = "persistor"
+_LOCATOR = "locator"
+_EVERY_LIVING_SITE = 1000
+
+
+class FedPacMeRecipe(Recipe):
+    """Rounds of training, then an evaluation of the final and the best model at every site.
+
+    Args:
+        config: what to run.
+        name: name of the job.
+    """
+
+    def __init__(self, config: Config, name: str) -> None:
+        job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
+        # The package is bundled as a folder; FLARE's own tracing of imports would lose its sub-packages.
+        job.job.set_app_packages(["fedpac_me"])
+        self._code = _staged_package()
+        job.to_server(self._code.name)
+        job.to_clients(self._code.name)
+        _add_server_components(job, config)
+        _add_workflows(job, config)
+        job.to_clients(FedPacMeExecutor(config.to_dict()), tasks=_tasks())
+        job.to_clients(ConvertToFedEvent([ANALYTIC_EVENT_TYPE]))
+        super().__init__(job)
+
+
+def _add_server_components(job: FedJob, config: Config) -> None:
+    federation = config.federation
+    aggregator = ExpertWiseAggregator(
+        quorum=federation.quorum,
+        server_momentum=federation.server_momentum,
+        share=federation.share,
+        abort_after_failed_rounds=federation.abort_after_failed_rounds,
+    )
+    job.to_server(FedPacMePersistor(config.to_dict()), id=_PERSISTOR)
+    job.to_server(PTFileModelLocator(pt_persistor_id=_PERSISTOR), id=_LOCATOR)
+    job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
+    job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
+    job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id="selector")
+    job.to_server(TBAnalyticsReceiver(), id="tensorboard")
+    job.to_server(ValidationJsonGenerator(), id="results")
+
+
+def _add_workflows(job: FedJob, config: Config) -> None:
+    shares_nothing = config.federation.share == "nothing"
+    job.to_server(
+        ScatterAndGather(
+            # A round waits for every living site; the aggregator's quorum decides what is enough.
+            min_clients=_EVERY_LIVING_SITE,
+            num_rounds=config.federation.rounds,
+            wait_time_after_min_received=0,
+            train_timeout=config.federation.round_timeout,
+            persistor_id=_PERSISTOR,
+            ignore_result_error=True,
+        ),
+        id="training",
+    )
+    job.to_server(
+        CrossSiteModelEval(
+            model_locator_id=_LOCATOR,
+            submit_model_task_name=AppConstants.TASK_SUBMIT_MODEL if shares_nothing else "",
+        ),
+        id="evaluation",
+    )
+
+
+def _tasks() -> list[str]:
+    return [AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL]
+
+
+def _staged_package() -> tempfile.TemporaryDirectory:
+    """A folder with nothing but the package: FLARE copies folders whole, caches and build leftovers included."""
+    stage = tempfile.TemporaryDirectory(prefix="fedpac_me_job_")
+    package = Path(fedpac_me.__file__).parent
+    shutil.copytree(package, Path(stage.name) / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return stage

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One case in, one label volume out, on the input's own grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import torch
+
+from fedpac_me.config import Config, parse_config
+from fedpac_me.data.layouts import find_case
+from fedpac_me.data.scan import load_scan
+from fedpac_me.errors import InputError
+from fedpac_me.learning.inference import predict_labels
+from fedpac_me.model.backbone import SegmentationNet, build_model, set_weights
+from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from fedpac_me.storage import atomic_path, read_json
+
+
+def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
+    """The final model of a run and the config it was trained with. Raises ``InputError`` when the run is incomplete."""
+    try:
+        config = parse_config(read_json(run / "run.json")["config"], source=str(run / "run.json"))
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{run} is not a finished run: its run.json cannot be read ({type(error).__name__}).") from None
+    model = build_model(config.model, config.seed)
+    set_weights(model, read_checkpoint(find_checkpoint(run)))
+    return model, config
+
+
+def predict_case(model: SegmentationNet, config: Config, folder: Path, out: Path, device: torch.device) -> np.ndarray:
+    """Segment the case in ``folder`` and write ``out``, a label NIfTI with the input's shape and affine.
+
+    Returns the labels (DHW uint8). Raises ``InputError`` when the case is unusable or ``out`` exists.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already. Choose another --out; nothing is overwritten.")
+    case = find_case(folder) if folder.is_dir() else None
+    if case is None:
+        raise InputError(f"{folder} is not a case: expected files such as {folder.name}/{folder.name}_t1.nii.gz.")
+    scan = load_scan(case, config.data.max_missing_modalities, need_seg=False)
+    model.to(device, memory_format=torch.channels_last_3d)
+    labels = predict_labels(model, scan, config, device)
+    write_labels(labels, next(iter(case.images.values())), out)
+    return labels
+
+
+def write_labels(labels: np.ndarray, like: Path, out: Path) -> None:
+    """Write labels (DHW) as uint8 NIfTI with the affine, form codes and units of the image ``like``."""
+    reference = nibabel.load(like)
+    image = nibabel.Nifti1Image(labels.astype(np.uint8), reference.affine)
+    image.set_qform(*reference.get_qform(coded=True))
+    image.set_sform(*reference.get_sform(coded=True))
+    image.header.set_xyzt_units(*reference.header.get_xyzt_units())
+    with atomic_path(out) as temporary:
+        nibabel.save(image, temporary)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``run.json``: what a run was, written beside its results when it has ended well."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedpac_me.config import Config
+from fedpac_me.hardware import machine, versions
+from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from fedpac_me.storage import read_json, write_json
+
+
+def finish_run(run: Path, name: str, config: Config, data: Path, seconds: float) -> str:
+    """Write ``run.json``; returns the hash of the final model.
+
+    Raises:
+        InputError: the run left no final model.
+    """
+    model_hash = weights_hash(read_checkpoint(find_checkpoint(run)))
+    phantom = data / "phantom.json"
+    content = {
+        "name": name,
+        "config": config.to_dict(),
+        "config_hash": config.hash,
+        "model_hash": model_hash,
+        "versions": versions(),
+        "hardware": machine(),
+        "seconds_total": round(seconds, 1),
+        "data": {"phantom": read_json(phantom)} if phantom.is_file() else {},
+    }
+    write_json(run / "run.json", content)
+    return model_hash
+
+
+def weights_hash(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and bytes of all weights: equal for equal models, whatever the file around them."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = np.ascontiguousarray(weights[name])
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train one configuration in the FLARE simulator, or export it as a job folder.
+
+    python jobs/train.py --config app_configs/fedavg.json
+    python jobs/train.py --config app_configs/fedavg.json --export --export-dir build/jobs
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from fedpac_me.config import Config, load_config
+from fedpac_me.data.checks import check_root
+from fedpac_me.errors import InputError
+
+HERE = Path(__file__).resolve().parent
+DEFAULT_DATA = Path("data/phantom")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Train one configuration in the FLARE simulator, or export it as a job folder.",
+        epilog="Example: python jobs/train.py --config app_configs/fedavg.json --rounds 10 --name quick",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="a file of app_configs/ or one like it")
+    parser.add_argument("--data", type=Path, help=f"folder with one folder a hospital (default: {DEFAULT_DATA}, written if missing)")
+    parser.add_argument("--rounds", type=int, help="overrides federation.rounds")
+    parser.add_argument("--seed", type=int, help="overrides seed")
+    parser.add_argument("--name", help="name of the run and the job (default: the config's method)")
+    parser.add_argument("--threads", type=int, help="sites that compute at the same time (default: all)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go (default: runs)")
+    parser.add_argument("--replace", action="store_true", help="delete a run of the same name first")
+    parser.add_argument("--export", action="store_true", help="write the job folder instead of running it")
+    parser.add_argument("--export-dir", type=Path, default=Path("build/jobs"), help="where --export writes (default: build/jobs)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: done. 1: the run failed. 2: bad input, with a sentence."""
+    args = parse_arguments(arguments)
+    # Importing nvflare.recipe strips --export from sys.argv and warns about it; it is parsed already.
+    sys.argv[1:] = []
+    from fedpac_me.flare.simulation import SimulationFailed
+
+    try:
+        config = load_config(args.config, _overrides(args))
+        name = args.name or config.method
+        _require_name(name)
+        export(config, name, args.export_dir) if args.export else train(config, name, args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SimulationFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def export(config: Config, name: str, folder: Path) -> None:
+    """Write the job folder ``folder/name``."""
+    from fedpac_me.flare.recipe import FedPacMeRecipe
+
+    FedPacMeRecipe(config, name).export(str(folder))
+    print(f"Job written: {folder / name}")
+
+
+def train(config: Config, name: str, args: argparse.Namespace) -> None:
+    """Check the data, simulate, write the report."""
+    from fedpac_me.evaluation.report import dice_table, write_report
+    from fedpac_me.flare.simulation import simulate
+    from fedpac_me.run_info import finish_run
+    from fedpac_me.storage import read_json
+
+    run = args.runs / name
+    _require_free(run, args.replace)
+    data = args.data or _default_data()
+    cases = check_root(data, config.data.max_missing_modalities)
+    if args.replace and run.exists():
+        print(f"Replacing {run}, as --replace asks.")
+        shutil.rmtree(run)
+    print(f"{config.title}: {config.federation.rounds} rounds, {len(cases)} sites, {sum(cases.values())} cases.", flush=True)
+    start = time.monotonic()
+    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json")
+    finish_run(run, name, config, data, seconds=time.monotonic() - start)
+    report = write_report(run)
+    print(dice_table(read_json(report.with_suffix(".json"))))
+    print(f"Report: {report}")
+
+
+def _overrides(args: argparse.Namespace) -> dict:
+    overrides: dict = {} if args.seed is None else {"seed": args.seed}
+    if args.rounds is not None:
+        overrides["federation"] = {"rounds": args.rounds}
+    return overrides
+
+
+def _default_data() -> Path:
+    if not DEFAULT_DATA.exists():
+        from fedpac_me.data.phantom import write_phantom
+
+        print(f"No --data given: writing the phantom hospitals to {DEFAULT_DATA} ...", flush=True)
+        write_phantom(DEFAULT_DATA)
+    return DEFAULT_DATA
+
+
+def _require_name(name: str) -> None:
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise InputError(f"The name '{name}' must consist of letters, digits, '-' and '_'.")
+
+
+def _require_free(run: Path, replace: bool) -> None:
+    if run.exists() and not replace:
+        raise InputError(f"The run {run} exists already. Choose another --name, or pass --replace to delete it first.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two published models' predictions on a real BraTS case, against figures computed elsewhere."""
+
+import json
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from fedpac_me.evaluation.metrics import case_metrics
+from fedpac_me.labels import REGIONS
+
+FOLDER = os.environ.get("FEDPAC_ME_REAL_CASE")
+pytestmark = [
+    pytest.mark.real_case,
+    pytest.mark.skipif(not FOLDER, reason="FEDPAC_ME_REAL_CASE does not name the folder of the real BraTS case"),
+]
+
+
+def labels(path: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+@pytest.mark.parametrize("prediction", ["prediction_pim", "prediction_consensus"])
+def test_metrics_of_a_real_case(prediction: str):
+    folder = Path(FOLDER)
+    golden = json.loads((folder.parent / "golden_metrics.json").read_text(encoding="utf-8"))
+    truth = labels(folder / golden["case"] / f"{golden['case']}_seg.nii.gz")
+    scores = case_metrics(labels(folder / f"{prediction}.nii.gz"), truth, golden["spacing_mm"])
+    rows = {row["region"]: row for row in golden["legacy"] if row["prediction"] == prediction}
+    assert set(rows) == set(REGIONS)
+    for region, row in rows.items():
+        assert scores[f"dice_{region}"] == pytest.approx(row["dice"], abs=1e-6)
+        assert scores[f"hd95_{region}"] == pytest.approx(row["hd95_monai"], abs=1e-4)
+        assert scores[f"truth_voxels_{region}"] == row["n_ref"]
+        assert scores[f"predicted_voxels_{region}"] == row["n_pred"]
+        assert scores[f"null_dice_{region}"] == 0.0
+    assert scores["null_voxel_accuracy"] == 1 - rows["WT"]["n_ref"] / truth.size
