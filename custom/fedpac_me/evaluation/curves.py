@@ -26,6 +26,7 @@ class LineStyle:
 
     colour: str
     dash: str
+    width: float = 1.5
 
 
 def line_styles(sites: Sequence[str]) -> dict[str, LineStyle]:
@@ -55,7 +56,7 @@ def seconds_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, Line
     """Seconds of every round as a whole and of each accepted site's training, as SVG; ``None`` if none was noted."""
     lines = {site: _points(rounds, lambda entry, site=site: _site_seconds(entry, site)) for site in styles}
     lines[""] = _points(rounds, lambda entry: entry["seconds"])
-    return _draw(lines, {**styles, "": LineStyle(_INK, "solid")}, "seconds", None)
+    return _draw(lines, {**styles, "": LineStyle(_INK, "solid", 2.4)}, "seconds", None)
 
 
 def _site_seconds(entry: Mapping[str, Any], site: str) -> Any:
@@ -80,10 +81,10 @@ def _draw(
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif", "font.size": 9}):
         figure = Figure(figsize=(4.6, 2.9), layout="constrained")
         axes = figure.subplots()
-        for name, points in lines.items():
-            style = styles[name]
-            axes.plot(*zip(*points, strict=True), color=style.colour, linestyle=style.dash, linewidth=1.6,
-                      marker="o", markersize=2.6) if points else None  # fmt: skip
+        for name in (name for name, points in lines.items() if points):
+            rounds, values = zip(*lines[name], strict=True)
+            look = {"color": styles[name].colour, "linestyle": styles[name].dash, "linewidth": styles[name].width}
+            axes.plot(rounds, values, marker="o", markersize=2.6, **look)
         _dress(axes, label, top)
         return _svg(figure)
 

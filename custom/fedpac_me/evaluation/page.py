@@ -25,7 +25,7 @@ ABSENT = "–"  # noqa: RUF001  an en dash is what a table shows for a missing f
 def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
     """The whole page as HTML, self-contained; every text from the run is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(dice=_dice, mm=_millimetres, percent=_percent, seconds=_seconds, mb=_megabytes)
+    environment.filters.update(dice=_dice, tenths=_tenths, percent=_percent, seconds=_seconds, mb=_megabytes)
     template = resources.files("fedpac_me.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         record=record,
@@ -90,13 +90,13 @@ def _curves(record: RunRecord) -> list[tuple[str, Markup]]:
     rounds, styles = record.rounds, line_styles(_training_sites(record))
     drawn = (
         (
-            "Mean Dice on validation cases, model as received",
+            "Validation Dice of the received model",
             metric_curve(rounds, "dice_mean", styles, "mean Dice", 1.0),
         ),
         ("Training loss", metric_curve(rounds, "train_loss", styles, "loss")),
-        ("Seconds: whole round (ink) and training per site", seconds_curve(rounds, styles)),
+        ("Seconds: round (thick), training", seconds_curve(rounds, styles)),
     )
-    return [(name, Markup(svg)) for name, svg in drawn if svg]  # noqa: S704  drawn here; matplotlib escapes its text
+    return [(name, Markup(svg)) for name, svg in drawn if svg]  # drawn here; matplotlib escapes its text
 
 
 def _pictures(record: RunRecord, report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -147,7 +147,7 @@ def _dice(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.3f}"
 
 
-def _millimetres(value: float | None) -> str:
+def _tenths(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.1f}"
 
 

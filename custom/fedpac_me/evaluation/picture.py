@@ -24,14 +24,14 @@ LABEL_NAMES = {NECROTIC: "necrotic or non-enhancing core", OEDEMA: "oedema", ENH
 _PREFERRED = ("flair", "t2", "t1", "t1ce")
 _BACKGROUND, _INK = "#0b0d10", "#e8eaed"
 _OPACITY = 0.55
-_INCHES, _DPI = 1.9, 110
-_PALETTE = 96
+_INCHES, _DPI = 1.9, 100
+_PALETTE = 64
 
 
 def case_picture(
     image: np.ndarray, present: Sequence[bool], truth: np.ndarray, prediction: np.ndarray, out: Path, title: str
 ) -> None:
-    """Write one row as PNG: a scan (FLAIR, else T2), T1ce where present, the truth and the prediction laid over the scan.
+    """Write one row as PNG: a scan (FLAIR, else T2), T1ce where present, the truth and the prediction over the scan.
 
     Slices run along the last axis, which is the axial one of BraTS files as nibabel reads them (LPS); the patient's
     left is on the viewer's right. The file is written atomically, with few enough colours to stay under 60 kB.

@@ -58,7 +58,7 @@ def build_report(record: RunRecord) -> dict[str, Any]:
         wanted = "a site's own model" if record.local_only else f"the final model ({FINAL_MODEL})"
         raise InputError(f"{record.folder}: no site evaluated {wanted}; found {', '.join(models)}.")
     return {
-        "method": record.config["name"],
+        "method": record.config["method"],
         "config_hash": record.config_hash,
         "seed": record.config["seed"],
         "rounds": [{field: entry[field] for field in _LEDGER_FIELDS} for entry in record.rounds],

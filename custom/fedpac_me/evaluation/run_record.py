@@ -34,7 +34,7 @@ class _Config(BaseModel):
     """The little that a report asks of a config; the rest is shown as it is, so that old runs stay readable."""
 
     model_config = ConfigDict(extra="allow")
-    name: str
+    method: str
     title: str = ""
     seed: int | None = None
     federation: _Federation = _Federation()
@@ -82,7 +82,7 @@ class _Ledger(_Part):
 
 
 class _Evaluation(_Part):
-    role: Literal["train", "evaluate"]
+    role: Literal["train", "evaluate", "pooled"]
     cases: list[dict[str, float | int | str | None]]
 
 

@@ -8,6 +8,7 @@ whole job: neither raises.
 from __future__ import annotations
 
 import logging
+import statistics
 from pathlib import Path
 
 from nvflare.apis.analytix import AnalyticsDataType
@@ -23,6 +24,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.widgets.info_collector import InfoCollector
 
+from fedpac_me.federation.ledger import Ledger, RoundRecord
 from fedpac_me.federation.progress import round_line
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
@@ -54,6 +56,7 @@ class ExpertWiseAggregator(Aggregator):
         self.share = share
         self.abort_after_failed_rounds = abort_after_failed_rounds
         self._server = RoundServer(quorum=quorum, server_momentum=server_momentum, share=share)
+        self._ledger = Ledger()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Opens a round, books error replies (which FLARE never hands to ``accept``), fills ``show_stats``."""
@@ -75,7 +78,7 @@ class ExpertWiseAggregator(Aggregator):
             dxo = from_shareable(shareable)
             contribution = Contribution(
                 site=site,
-                data_kind=dxo.data_kind,
+                data_kind=DataKind(dxo.data_kind).value,
                 round=shareable.get_cookie(AppConstants.CONTRIBUTION_ROUND),
                 diff=dxo.data,
                 meta=dxo.get_meta_props() or {},
@@ -93,7 +96,7 @@ class ExpertWiseAggregator(Aggregator):
         """The merged difference; an empty one, which leaves the model as it is, when there is no quorum."""
         try:
             result = self._server.close()
-            self._publish(fl_ctx)
+            self._publish(fl_ctx, result.record)
             diff, meta = result.diff, {"round": result.record.round, "outcome": result.outcome}
         except Exception as error:
             self.log_error(fl_ctx, f"The round could not be merged ({error!r}); the model is held.")
@@ -118,14 +121,14 @@ class ExpertWiseAggregator(Aggregator):
         if training and isinstance(result, Shareable) and result.get_return_code(ReturnCode.OK) != ReturnCode.OK:
             self._server.record_error(_peer(fl_ctx), reason_of(result))
 
-    def _publish(self, fl_ctx: FLContext) -> None:
+    def _publish(self, fl_ctx: FLContext, record: RoundRecord) -> None:
         """Ledger to disk, one line to the console, scalars to TensorBoard; stop when rounds keep failing."""
-        ledger = self._server.ledger
-        record = ledger.rounds[-1]
+        self._ledger.signature = self._server.signature
+        self._ledger.add(record)
         run = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
-        ledger.save(run / "fedpac_me" / "ledger.json")
+        self._ledger.save(run / "fedpac_me" / "ledger.json")
         rounds = fl_ctx.get_prop(AppConstants.NUM_ROUNDS) or record.round + 1
-        mean_seconds = sum(r.seconds for r in ledger.rounds) / len(ledger.rounds)
+        mean_seconds = statistics.mean(line.seconds for line in self._ledger.rounds)
         progress_logger.info(round_line(record, rounds, mean_seconds))
         self._send_to_tensorboard(fl_ctx, record)
         if self._server.failed_rounds_in_a_row >= self.abort_after_failed_rounds:
@@ -135,7 +138,7 @@ class ExpertWiseAggregator(Aggregator):
                 fl_ctx,
             )
 
-    def _send_to_tensorboard(self, fl_ctx: FLContext, record) -> None:
+    def _send_to_tensorboard(self, fl_ctx: FLContext, record: RoundRecord) -> None:
         values = {"accepted": len(record.accepted), "rejected": len(record.rejected), "seconds": record.seconds}
         for tag, value in values.items():
             dxo = create_analytic_dxo(tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round)

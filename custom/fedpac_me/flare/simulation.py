@@ -40,9 +40,17 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
         )
         try:
             FedPacMeRecipe(config, name).run(environment)
-        except RuntimeError as error:
-            raise SimulationFailed(str(error)) from None
+        except RuntimeError:
+            raise SimulationFailed(_why(workspace / name / "server")) from None
     return runs / name
+
+
+def _why(server: Path) -> str:
+    """The server's last error, and where to read on."""
+    log = server / "error_log.txt"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    last = lines[-1].rpartition("] - ")[2] if lines else "The FLARE simulator gave up."
+    return f"{last} The logs are in {server} and, per site, beside it."
 
 
 @contextmanager

@@ -135,10 +135,8 @@ class Site:
         return self._folder / "state.pt"
 
     def _receive(self, weights: Weights, state: SiteState | None) -> None:
-        if self._keeps_own_model and state is not None and state.weights is not None:
-            self.trainer.model.load_state_dict(state.weights)
-        else:
-            set_weights(self.trainer.model, weights)
+        own = state.weights if self._keeps_own_model and state is not None else None
+        set_weights(self.trainer.model, weights if own is None else own)
 
     def _save_state(self) -> None:
         weights = self.trainer.model.state_dict() if self._keeps_own_model else None

@@ -67,9 +67,18 @@ def get_weights(model: nn.Module) -> dict[str, np.ndarray]:
     return {name: value.detach().to("cpu", torch.float32, copy=True).contiguous().numpy() for name, value in model.state_dict().items()}
 
 
-def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
-    """Load what ``get_weights`` gave. Raises ``RuntimeError`` when names or shapes do not match."""
-    model.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in weights.items()})
+def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray | torch.Tensor]) -> None:
+    """Load what ``get_weights`` gave. Raises ``ValueError`` when names or shapes do not match the network's."""
+    own = model.state_dict()
+    if own.keys() != weights.keys():
+        odd = sorted(own.keys() ^ weights.keys())
+        raise ValueError(f"the received model does not fit the network: {len(odd)} names differ, the first is {odd[0]}")
+    with torch.no_grad():
+        for name, value in own.items():
+            given = torch.as_tensor(weights[name])
+            if given.shape != value.shape:
+                raise ValueError(f"the received model does not fit the network: {name} is {tuple(given.shape)}, not {tuple(value.shape)}")
+            value.copy_(given)
 
 
 def _drop_batch_counters(model: nn.Module) -> None:

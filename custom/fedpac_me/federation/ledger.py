@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger: what happened in every round, as JSON of builtins.
+
+Lists of sites are sorted by name, so the order of arrival leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fedpac_me import storage
+from fedpac_me.errors import InputError
+
+SCHEMA = 1
+MERGED, NO_QUORUM, HELD = "merged", "no_quorum", "held"
+OUTCOMES = (MERGED, NO_QUORUM, HELD)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A site whose update was accepted; ``norm`` is the L2 norm of its update."""
+
+    site: str
+    cases: int
+    steps: int
+    seconds: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A site whose answer was rejected, or an error, and why."""
+
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round. ``bytes_up`` and ``bytes_down`` are the arrays' payload, not what compression and TLS make of it."""
+
+    round: int
+    outcome: str
+    seconds: float = 0.0
+    accepted: tuple[Accepted, ...] = ()
+    rejected: tuple[Refused, ...] = ()
+    abstained: tuple[str, ...] = ()
+    bytes_up: int = 0
+    bytes_down: int = 0
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """This round as builtins, everything sorted."""
+        content = asdict(self)
+        content["accepted"] = sorted(content["accepted"], key=lambda line: line["site"])
+        content["rejected"] = sorted(content["rejected"], key=lambda line: (line["site"], line["reason"]))
+        content["abstained"] = sorted(self.abstained)
+        content["metrics"] = {site: dict(sorted(self.metrics[site].items())) for site in sorted(self.metrics)}
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> RoundRecord:
+        """The inverse of ``to_json``. Raises ``TypeError``, ``KeyError`` or ``ValueError`` on anything else."""
+        known = {entry.name for entry in fields(cls)}
+        if set(content) != known or content["outcome"] not in OUTCOMES or type(content["round"]) is not int:
+            raise ValueError(f"a round must have exactly the fields {sorted(known)} and an outcome of {OUTCOMES}")
+        read = dict(content)
+        read["accepted"] = tuple(Accepted(**line) for line in content["accepted"])
+        read["rejected"] = tuple(Refused(**line) for line in content["rejected"])
+        read["abstained"] = tuple(content["abstained"])
+        read["metrics"] = {site: dict(figures) for site, figures in content["metrics"].items()}
+        return cls(**read)
+
+
+class Ledger:
+    """All rounds of a run, in order."""
+
+    def __init__(self, signature: str = "") -> None:
+        self.signature = signature
+        self._rounds: list[RoundRecord] = []
+
+    @property
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """The rounds so far."""
+        return tuple(self._rounds)
+
+    def add(self, record: RoundRecord) -> None:
+        """Append a round. Rounds of the same or a higher number are dropped: a resumed run does them again."""
+        self._rounds = [*(known for known in self._rounds if known.round < record.round), record]
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole ledger as builtins."""
+        rounds = [record.to_json() for record in self._rounds]
+        return {"schema": SCHEMA, "signature": self.signature, "rounds": rounds}
+
+    def save(self, path: Path) -> None:
+        """Write the ledger, atomically. Raises ``OSError``."""
+        storage.write_json(path, self.to_json())
+
+    @classmethod
+    def from_json(cls, content: Any) -> Ledger:
+        """The inverse of ``to_json``.
+
+        Raises:
+            InputError: the content is no ledger, or one of another schema.
+        """
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise InputError(f"Not a ledger: expected a JSON object with 'schema': {SCHEMA}.")
+        try:
+            ledger = cls(content["signature"])
+            for entry in content["rounds"]:
+                ledger.add(RoundRecord.from_json(entry))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"The ledger is damaged: {error}.") from None
+        return ledger

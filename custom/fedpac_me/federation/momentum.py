@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server momentum on the merged difference (FedAvgM: Hsu, Qi and Brown 2019, section 4), in Nesterov's form.
+
+v ← β v + d;  the model moves by d + β v  (Sutskever et al. 2013, section 2, in the form torch.optim.SGD uses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedpac_me.errors import InputError
+
+_STATISTICS = ("running_mean", "running_var")
+
+
+class ServerMomentum:
+    """Velocity of every tensor over the rounds; 4 bytes an element, none with ``beta`` 0."""
+
+    def __init__(self, beta: float = 0.0) -> None:
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
+            raise InputError(f"The server momentum must be at least 0 and below 1, got {beta!r}.")
+        self.beta = beta
+        self._velocity: dict[str, np.ndarray] = {}
+
+    def apply(self, diff: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The step to take for the merged ``diff`` (float32), which is not changed.
+
+        With ``beta`` 0 it is ``diff`` itself. A tensor absent from ``diff`` is not moved and keeps its velocity.
+        Running statistics are averages, not descent directions: momentum could push a variance below zero, so they
+        go through as they are.
+        """
+        if self.beta == 0:
+            return diff
+        return {name: value if _is_statistic(name) else self._moved(name, value) for name, value in diff.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of the velocities, for a checkpoint."""
+        return {name: velocity.copy() for name, velocity in self._velocity.items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from what ``state`` gave.
+
+        Raises:
+            InputError: an entry is not a finite float32 array; nothing is loaded then.
+        """
+        for name, value in state.items():
+            is_float32 = isinstance(value, np.ndarray) and value.dtype == np.float32
+            if not isinstance(name, str) or not is_float32 or not np.isfinite(value).all():
+                raise InputError(f"The saved server momentum of {name!r} is not a finite float32 array.")
+        self._velocity = {name: np.array(value) for name, value in state.items()} if self.beta else {}
+
+    def _moved(self, name: str, value: np.ndarray) -> np.ndarray:
+        velocity = self._velocity.get(name)
+        if velocity is None or velocity.shape != value.shape:
+            velocity = self._velocity[name] = np.zeros_like(value)
+        velocity *= np.float32(self.beta)
+        velocity += value
+        # With ``out`` a 0-d array stays an array.
+        step = np.multiply(velocity, np.float32(self.beta), out=np.empty_like(velocity))
+        return np.add(step, value, out=step)
+
+
+def _is_statistic(name: str) -> bool:
+    return name.rpartition(".")[2] in _STATISTICS

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of run folders made up in the test: what it says, what it escapes, what it refuses."""
+
+import csv
+import json
+import re
+from base64 import b64decode
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedpac_me.errors import InputError
+from fedpac_me.evaluation.metrics import METRICS, case_metrics
+from fedpac_me.evaluation.picture import best_slice, case_picture
+from fedpac_me.evaluation.report import dice_table, write_report
+from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL, read_run
+from PIL import Image
+
+EVIL = "<script>alert(1)</script>"
+
+
+def head(size: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """An egg-shaped brain (CDHW, zero outside) with an off-centre tumour (DHW labels)."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, size)] * 3, indexing="ij"))
+    brain = ((grid / np.array([0.75, 0.9, 0.8]).reshape(3, 1, 1, 1)) ** 2).sum(0) < 1
+    distance = np.sqrt(((grid - np.array([0.25, -0.2, 0.1]).reshape(3, 1, 1, 1)) ** 2).sum(0))
+    labels = np.zeros(brain.shape, np.uint8)
+    for radius, label in ((0.42, 2), (0.26, 4), (0.14, 1)):
+        labels[(distance < radius) & brain] = label
+    texture = np.random.default_rng(0).normal(size=(4, *brain.shape)) * 0.15
+    image = (texture + np.sin(7 * grid).sum(0) * 0.3 + 0.5 * (labels > 0) + 0.7 * (labels == 4)) * brain
+    return image.astype(np.float32), labels
+
+
+@cache
+def scores(shift: int, core: bool) -> dict:
+    """Metrics of a prediction that is the truth moved by ``shift`` voxels, with or without a tumour core."""
+    truth = head(20)[1]
+    if not core:
+        truth[truth != 0] = 2
+    return case_metrics(np.roll(truth, shift, axis=0), truth)
+
+
+def evaluation(role: str, cases: int, shift: int) -> dict:
+    """What a site reports: predictions that miss by ``shift`` or one voxel more; the last case has no tumour core."""
+    found = [
+        {"case": number, "seconds": 0.5, **scores(shift + number % 2, core=number < cases)}
+        for number in range(1, cases + 1)
+    ]
+    return {"role": role, "cases": found}
+
+
+def ledger(sites: dict[str, str], rounds: int = 6) -> dict:
+    """A ledger with a rejection in round 2, no quorum in round 3 and validation in every second round."""
+    trains = [site for site, role in sites.items() if role != "evaluate"]
+    entries = []
+    for number in range(rounds):
+        accepted = [] if number == 3 else [name for name in trains if (number, name) != (2, trains[0])]
+        entries.append(
+            {
+                "round": number,
+                "outcome": "no_quorum" if number == 3 else "merged",
+                "seconds": 4.0 + number % 3,
+                "accepted": [{"site": site, "cases": 8, "steps": 10, "seconds": 2.0, "norm": 0.5} for site in accepted],
+                "rejected": [{"site": trains[0], "reason": f"NaN in conv.weight {EVIL}"}] if number == 2 else [],
+                "abstained": [site for site, role in sites.items() if role == "evaluate"],
+                "bytes_up": 1_250_000 * len(accepted),
+                "bytes_down": 1_250_000 * len(sites),
+                "metrics": {
+                    site: {"train_loss": 1.1 / (1 + number / 3) + 0.05 * at}
+                    | ({"dice_mean": 0.7 - 0.6 / (number + 1) - 0.04 * at} if number % 2 == 0 else {})
+                    for at, site in enumerate(trains)
+                },
+            }
+        )
+    return {"schema": 1, "signature": "ab12cd34", "rounds": entries}
+
+
+def write_run(folder: Path, sites: dict[str, str], models: dict[str, int], share: str = "all", pictures=True) -> Path:
+    """A run folder as the simulator leaves it; ``models`` says by how many voxels each model misses."""
+    server = folder / "server" / "simulate_job"
+    results = {
+        site: {model: evaluation(role, 2 + at, shift) for model, shift in models.items()}
+        for at, (site, role) in enumerate(sites.items())
+    }
+    config = {"method": "fedavg", "title": "Federated averaging", "seed": 3, "federation": {"share": share, "rounds": 6}}
+    run = {
+        "name": folder.name,
+        "config": config,
+        "config_hash": "0123456789ab",
+        "versions": {"fedpac_me": "0.1.0", "torch": "2.13.0", "nvflare": "2.9.0"},
+        "hardware": {"cpu": "2 cores", "gpu": None, "memory_gib": 8},
+        "seconds_total": 93.4,
+        "data": {"phantom": {"size": 48, "seed": 0}},
+    }
+    for path, content in (
+        (folder / "run.json", run),
+        (server / "ledger.json", ledger(sites)),
+        (server / "cross_site_val" / "cross_val_results.json", results),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    for site, model in ((site, model) for site in sites for model in models if pictures):
+        out = folder / site / "simulate_job" / "pictures" / f"{model}.png"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(b"\x89PNG\r\n\x1a\n" + f"{site} {model}".encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def federated(tmp_path_factory) -> Path:
+    sites = {"site-1": "train", "site-2": "train", "site-5": "evaluate"}
+    run = write_run(tmp_path_factory.mktemp("runs") / "demo", sites, {FINAL_MODEL: 1, BEST_MODEL: 2})
+    write_report(run)
+    return run
+
+
+def read(run: Path) -> dict:
+    return json.loads((run / "report.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_json_has_the_promised_fields(federated):
+    report = read(federated)
+    fields = "method config_hash seed rounds sites mean worst_site unseen models cases_csv"
+    assert list(report) == fields.split()
+    assert (report["method"], report["config_hash"], report["seed"]) == ("fedavg", "0123456789ab", 3)
+    assert list(report["sites"]) == ["site-1", "site-2", "site-5"]
+    figures = "role cases dice dice_nonempty hd95 voxel_accuracy null_predictor"
+    assert list(report["sites"]["site-1"]) == figures.split()
+    assert report["rounds"][2]["rejected"][0]["site"] == "site-1"
+    assert set(report["models"]) == {"final", "best"}
+    assert report["sites"] == report["models"]["final"]["sites"]
+    assert report["models"]["best"]["mean"]["dice"]["mean"] < report["mean"]["dice"]["mean"]
+    assert report["sites"]["site-1"]["null_predictor"]["voxel_accuracy"] > 0.9
+
+
+def test_csv_has_one_row_per_case_and_model(federated):
+    with open(federated / "cases.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (2 + 3 + 4)
+    assert list(rows[0]) == ["model", "site", "role", "case", *METRICS, "seconds"]
+    final = [float(row["dice_WT"]) for row in rows if row["model"] == "final" and row["site"] == "site-1"]
+    assert np.mean(final) == pytest.approx(read(federated)["sites"]["site-1"]["dice"]["WT"])
+
+
+class Page(HTMLParser):
+    """Collects what a browser would open or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.captions = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+
+
+def test_page_stands_alone_and_every_table_says_its_convention(federated):
+    text = (federated / "report.html").read_text()
+    page = Page(text)
+    assert not {"script", "link"} & set(page.tags)
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert page.tags.count("table") == page.tags.count("caption") == 3
+    assert [b64decode(link.split(",")[1])[8:].decode() for link in page.links if link[0] == "d"] == [
+        f"{site} {FINAL_MODEL}" for site in ("site-1", "site-2", "site-5")
+    ]
+    assert page.tags.count("svg") == 3
+    assert all(words in text for words in ("BraTS 2020", "MONAI", "predicting no tumour at all"))
+    order = ["Sites", "Final and best model", "Rounds", "One case per site", "Ledger", "How it was made"]
+    assert re.findall(r"<h2>(.*?)</h2>", text) == order
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("nan in conv", "")
+
+
+def test_page_escapes_names_and_reasons(tmp_path):
+    run = write_run(tmp_path / "evil", {"<script>x": "train", "b&$_^": "evaluate"}, {FINAL_MODEL: 0}, pictures=False)
+    text = write_report(run).read_text()
+    assert "script" not in Page(text).tags
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "&lt;script&gt;x" in text
+
+
+def test_page_without_pictures_says_why(tmp_path):
+    run = write_run(tmp_path / "real", {"site-1": "train"}, {FINAL_MODEL: 0}, pictures=False)
+    text = write_report(run).read_text()
+    assert "pictures never leave a site" in text
+    assert "No best model was evaluated" in text
+
+
+def test_local_runs_judge_each_site_by_its_own_model(tmp_path):
+    sites = {"site-1": "train", "site-2": "train", "site-5": "evaluate"}
+    run = write_run(tmp_path / "local", sites, {"site-1": 0, "site-2": 2}, share="nothing")
+    text, report = write_report(run).read_text(), read(run)
+    at = {model: report["models"][model]["sites"] for model in ("site-1", "site-2")}
+    assert report["sites"]["site-1"] == at["site-1"]["site-1"]
+    assert report["sites"]["site-2"] == at["site-2"]["site-2"]
+    both = (at["site-1"]["site-5"]["dice"]["WT"] + at["site-2"]["site-5"]["dice"]["WT"]) / 2
+    assert report["sites"]["site-5"]["dice"]["WT"] == pytest.approx(both)
+    assert "Every model at every site" in text
+    assert text.count("<img") == 3
+
+
+def test_a_pooled_site_without_test_cases_is_named_but_not_scored(tmp_path):
+    run = write_run(tmp_path / "central", {"pooled": "pooled", "site-1": "train"}, {FINAL_MODEL: 0}, pictures=False)
+    results = next(run.rglob("cross_val_results.json"))
+    content = json.loads(results.read_text())
+    content["pooled"][FINAL_MODEL]["cases"] = []
+    results.write_text(json.dumps(content))
+    text, report = write_report(run).read_text(), read(run)
+    assert list(report["sites"]) == ["site-1"]
+    assert (report["mean"]["sites"], report["worst_site"]["site"]) == (1, "site-1")
+    assert "without a test result: pooled" in text
+
+
+def test_dice_table_is_aligned(federated):
+    lines = dice_table(read(federated)).splitlines()
+    assert lines[0].split() == ["site", "role", "cases", "TC", "WT", "ET", "mean", "null"]
+    assert [line.split()[0] for line in lines[1:]] == ["site-1", "site-2", "site-5", "mean", "mean"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_the_same_run_gives_the_same_bytes(federated):
+    before = {name: (federated / name).read_bytes() for name in ("report.html", "report.json", "cases.csv")}
+    write_report(federated)
+    assert before == {name: (federated / name).read_bytes() for name in before}
+
+
+def test_nan_in_a_ledger_is_a_gap(tmp_path):
+    run = write_run(tmp_path / "gap", {"site-1": "train"}, {FINAL_MODEL: 0}, pictures=False)
+    damage(run, "ledger.json", lambda text: text.replace('"train_loss": 1.1', '"train_loss": NaN'))
+    write_report(run)
+    assert read(run)["rounds"][0]["metrics"]["site-1"]["train_loss"] is None
+
+
+def damage(run: Path, name: str, change) -> None:
+    path = next(run.rglob(name))
+    path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda run: (run / "run.json").unlink(), "no run.json"),
+        (lambda run: next(run.rglob("ledger.json")).unlink(), "holds no ledger.json"),
+        (lambda run: next(run.rglob("cross_val_results.json")).unlink(), "did the run finish"),
+        (lambda run: damage(run, "ledger.json", lambda text: text[:50]), "cannot be read as JSON"),
+        (lambda run: damage(run, "ledger.json", lambda text: text.replace('"schema": 1', '"schema": 9')), "schema"),
+        (lambda run: damage(run, "run.json", lambda text: "[]"), "damaged or of another version"),
+        (lambda run: damage(run, "cross_val_results.json", lambda text: "{}"), "no evaluated case"),
+        (lambda run: damage(run, "cross_val_results.json", lambda text: text.replace("dice_WT", "x")), "dice_WT"),
+        (lambda run: damage(run, "cross_val_results.json", lambda text: text.replace("SRV_", "OLD_")), "final model"),
+        (lambda run: (run / "ledger.json").write_text("{}"), "different files named ledger.json"),
+    ],
+)
+def test_damaged_runs_are_refused_in_a_sentence_and_nothing_is_written(tmp_path, harm, sentence):
+    run = write_run(tmp_path / "run", {"site-1": "train"}, {FINAL_MODEL: 0}, pictures=False)
+    harm(run)
+    with pytest.raises(InputError, match=sentence):
+        write_report(run)
+    assert not [path.name for path in run.iterdir() if path.name.startswith(("report", "cases"))]
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="no run folder"):
+        read_run(tmp_path / "missing")
+
+
+def test_best_slice_prefers_truth_then_prediction_then_the_middle():
+    empty, truth, prediction = (np.zeros((4, 4, 9), np.uint8) for _ in range(3))
+    truth[:2, :2, 3] = 2
+    prediction[:, :, 7] = 4
+    assert best_slice(truth, prediction) == 3
+    assert best_slice(empty, prediction) == 7
+    assert best_slice(empty, empty) == 4
+
+
+@pytest.mark.parametrize(("present", "panels"), [((1, 1, 1, 1), 4), ((1, 0, 1, 0), 3), ((0, 1, 0, 0), 3)])
+def test_picture_has_a_panel_per_shown_scan_and_label_map(tmp_path, present, panels):
+    image, labels = head(24)
+    out = tmp_path / "pictures" / "model.png"
+    case_picture(image * np.reshape(present, (4, 1, 1, 1)), present, labels, labels, out, "site $1, case 1")
+    with Image.open(out) as picture:
+        assert picture.width == pytest.approx(panels * 190, abs=2)
+    assert out.stat().st_size < 60_000
+    assert [path.name for path in out.parent.iterdir()] == ["model.png"]
+
+
+def test_picture_of_nothing_is_refused(tmp_path):
+    image, labels = head(24)
+    with pytest.raises(InputError, match="at least one modality"):
+        case_picture(image, [False] * 4, labels, labels, tmp_path / "a.png", "a")
+    with pytest.raises(InputError, match="do not share a grid"):
+        case_picture(image, [True] * 4, labels[:5], labels, tmp_path / "a.png", "a")
+    assert not list(tmp_path.iterdir())
