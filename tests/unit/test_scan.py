@@ -2,7 +2,7 @@
 import nibabel
 import numpy as np
 import pytest
-from conftest import LPS, save, write_case
+from cases import LPS, save, write_case
 
 from fedpac_me.data.layouts import find_case, find_cases
 from fedpac_me.data.scan import load_scan

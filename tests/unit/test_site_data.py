@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import write_case
+from cases import write_case
 
 from fedpac_me.config import DataConfig
 from fedpac_me.data.checks import check_root

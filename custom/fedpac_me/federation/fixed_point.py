@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-
-from fedpac_me.federation.parallel import over_tensors
 
 FRACTION_BITS = 32
 MAX_ABS = 2.0**10
@@ -29,9 +28,19 @@ MAX_TOTAL_WEIGHT = 2**20
 # 2¹⁵ elements: the float64 and the int64 scratch take 256 KiB each and stay in the L2 cache between the passes.
 CHUNK = 2**15
 
+# Rounding by addition: in [2⁵², 2⁵³) a float64 has a unit of 1, so x + 1.5·2⁵² rounds x to an integer (half to even,
+# as rint does) and its bits are those of 1.5·2⁵² plus that integer, for |x| ≤ 2⁵¹. That is a third faster than rint
+# and a cast; the constant is taken off again when the mean is computed.
+MAX_FAST_WEIGHT = 2**9
+_SHIFT = 1.5 * 2.0**52
+_SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
+
 _ONE = 2**FRACTION_BITS
+# Tensors share blocks of at least 8 MiB, for which the system hands out memory in large pages.
+_BLOCK = 2**20
 
 Prepared = tuple[int, dict[str, np.ndarray]]
+_Scratch = tuple[np.ndarray, np.ndarray]
 
 
 def chunks(size: int) -> Iterator[slice]:
@@ -46,6 +55,15 @@ def to_fixed(weight: float) -> int:
     return round(weight * _ONE)
 
 
+@dataclass
+class _Block:
+    """Consecutive tensors in one flat accumulator, ``None`` as long as nothing was added."""
+
+    places: dict[str, slice]
+    size: int
+    total: np.ndarray | None = None
+
+
 class FixedPointSum:
     """Σ weight · value for a set of tensors that always come together; all of them share one total weight.
 
@@ -54,17 +72,19 @@ class FixedPointSum:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
-        self._sums: dict[str, np.ndarray] = {}
-        self._total = 0
+        self._blocks = _laid_out(self._shapes)
+        self._units = 0
+        self._summands = 0
+        self._fast_summands = 0
 
     @property
     def total_weight(self) -> float:
         """The sum of all weights; exact, since it is at most 2⁵² units."""
-        return self._total / _ONE
+        return self._units / _ONE
 
     def has_room(self, weight: float) -> bool:
         """Whether ``weight`` can be added without leaving the proven range."""
-        return self._total + to_fixed(weight) <= MAX_TOTAL_WEIGHT * _ONE
+        return self._units + to_fixed(weight) <= MAX_TOTAL_WEIGHT * _ONE
 
     def add(self, values: Mapping[str, np.ndarray], weight: float) -> None:
         """Add ``weight`` times ``values`` (floating point, |value| ≤ ``MAX_ABS``, every tensor of the set).
@@ -84,87 +104,138 @@ class FixedPointSum:
         for name, shape in self._shapes.items():
             if values[name].shape != shape:
                 raise ValueError(f"'{name}' has shape {values[name].shape}, expected {shape}.")
-        # A view where the array is contiguous, as everything is that came over the wire.
-        flat = {name: values[name].reshape(-1) for name in self._shapes}
         self._allocate()
-        return to_fixed(weight), flat
+        # A view where the array is contiguous, as everything is that came over the wire.
+        return to_fixed(weight), {name: values[name].reshape(-1) for name in self._shapes}
 
     def commit(self, prepared: Prepared) -> None:
         """Add what ``prepare`` gave."""
         units, flat = prepared
-        over_tensors(lambda name: _accumulate(self._sums[name], flat[name], float(units)), flat, flat)
-        self._total += units
+        add = _add_fast if units <= MAX_FAST_WEIGHT * _ONE else _add_any
+        scratch = np.empty(CHUNK, np.float64), np.empty(CHUNK, np.int64)
+        for block in self._blocks:
+            for name, place in block.places.items():
+                add(block.total[place], flat[name], float(units), self._summands == 0, scratch)
+        self._units += units
+        self._summands += 1
+        self._fast_summands += add is _add_fast
 
     def merge(self, other: FixedPointSum) -> None:
-        """Add another sum of the same tensors: the same bytes as if its summands had been added here.
+        """Add another sum of the same tensors: the same means, to the byte, as if its summands had been added here.
 
         Raises:
             ValueError: the other sum is over different tensors.
             OverflowError: the total weight would exceed ``MAX_TOTAL_WEIGHT``.
         """
         self.check_mergeable(other)
-        if other._sums:
-            self._allocate()
-        for name, total in other._sums.items():
-            np.add(self._sums[name], total, out=self._sums[name])
-        self._total += other._total
+        if other._summands == 0:
+            return
+        self._allocate()
+        for mine, theirs in zip(self._blocks, other._blocks, strict=True):
+            if self._summands == 0:
+                np.copyto(mine.total, theirs.total)
+            else:
+                np.add(mine.total, theirs.total, out=mine.total)
+        self._units += other._units
+        self._summands += other._summands
+        self._fast_summands += other._fast_summands
 
     def check_mergeable(self, other: FixedPointSum) -> None:
         """Raise what ``merge`` would raise, changing nothing."""
         if other._shapes != self._shapes:
             raise ValueError("Only sums over the same tensors can be merged.")
-        if self._total + other._total > MAX_TOTAL_WEIGHT * _ONE:
+        if self._units + other._units > MAX_TOTAL_WEIGHT * _ONE:
             raise OverflowError(f"The total weight would exceed {MAX_TOTAL_WEIGHT} cases.")
 
     def mean(self, name: str) -> np.ndarray:
         """The weighted mean of one tensor as float32. Raises ``ValueError`` when nothing was added."""
-        if self._total == 0:
-            raise ValueError(f"'{name}' has no mean: nothing was added.")
-        return _quotient(self._sums[name], float(self._total)).reshape(self._shapes[name])
+        self._check_used()
+        block = next(block for block in self._blocks if name in block.places)
+        return self._quotient(block.total[block.places[name]]).reshape(self._shapes[name])
 
     def means(self, release: bool = False) -> dict[str, np.ndarray]:
-        """``mean`` of every tensor. With ``release`` each accumulator is freed as its mean is taken: the sum is spent.
+        """``mean`` of every tensor; they are views of few arrays.
 
+        With ``release`` the accumulators are freed block by block on the way, and the sum starts again from nothing.
         Raises ``ValueError`` when nothing was added.
         """
-
-        def take(name: str) -> np.ndarray:
-            mean = self.mean(name)
+        self._check_used()
+        found: dict[str, np.ndarray] = {}
+        for block in self._blocks:
+            flat = self._quotient(block.total)
             if release:
-                del self._sums[name]
-            return mean
+                block.total = None
+            found.update({name: flat[place].reshape(self._shapes[name]) for name, place in block.places.items()})
+        if release:
+            self._units = self._summands = self._fast_summands = 0
+        return found
 
-        names = list(self._shapes)
-        return dict(zip(names, over_tensors(take, names, self._sums), strict=True))
+    def _check_used(self) -> None:
+        if self._units == 0:
+            raise ValueError("There is no mean: nothing was added.")
+
+    def _quotient(self, total: np.ndarray) -> np.ndarray:
+        """total / total weight as float32; both are in units of 2⁻³², which cancel."""
+        shift = np.uint64(self._fast_summands * _SHIFT_BITS % 2**64).astype(np.int64)
+        share = 1.0 / self._units
+        result = np.empty(total.size, np.float32)
+        wide, whole = np.empty(CHUNK, np.float64), np.empty(CHUNK, np.int64)
+        for part in chunks(total.size):
+            size = part.stop - part.start
+            # Integers wrap around at 2⁶⁴ as often on the way up as here on the way down.
+            np.subtract(total[part], shift, out=whole[:size])
+            np.copyto(wide[:size], whole[:size])
+            np.multiply(wide[:size], share, out=wide[:size])
+            np.copyto(result[part], wide[:size], casting="same_kind")
+        return result
 
     def _allocate(self) -> None:
-        """Make the accumulators, all or none."""
-        if not self._sums:
-            self._sums = {name: np.zeros(math.prod(shape), np.int64) for name, shape in self._shapes.items()}
+        """Make the missing accumulators; their content counts only once something was added."""
+        for block in self._blocks:
+            if block.total is None:
+                block.total = np.empty(block.size, np.int64)
 
 
-def _accumulate(total: np.ndarray, values: np.ndarray, units: float) -> None:
-    """total += rint(values · units), through scratch that stays in the cache.
+def _laid_out(shapes: Mapping[str, tuple[int, ...]]) -> list[_Block]:
+    blocks: list[_Block] = []
+    for name, shape in shapes.items():
+        if not blocks or blocks[-1].size >= _BLOCK:
+            blocks.append(_Block({}, 0))
+        start = blocks[-1].size
+        blocks[-1].size = start + math.prod(shape)
+        blocks[-1].places[name] = slice(start, blocks[-1].size)
+    return blocks
 
-    The product is exact for whole cases: 24 + 21 bits fit in the 53 of a float64.
+
+def _add_fast(total: np.ndarray, values: np.ndarray, units: float, first: bool, scratch: _Scratch) -> None:
+    """total += rint(values · units) + ``_SHIFT_BITS`` (``=`` for the first summand), for |values · units| ≤ 2⁵¹.
+
+    The product is exact for whole cases: 24 + 10 bits fit in the 53 of a float64.
     """
-    wide = np.empty(min(CHUNK, values.size), np.float64)
-    whole = np.empty(wide.size, np.int64)
+    wide = scratch[0]
+    bits = wide.view(np.int64)
     for part in chunks(values.size):
         size = part.stop - part.start
-        scaled, rounded = wide[:size], whole[:size]
-        np.multiply(values[part], units, out=scaled, dtype=np.float64)
-        np.rint(scaled, out=scaled)
-        np.copyto(rounded, scaled, casting="unsafe")
-        np.add(total[part], rounded, out=total[part])
+        np.copyto(wide[:size], values[part])
+        np.multiply(wide[:size], units, out=wide[:size])
+        np.add(wide[:size], _SHIFT, out=wide[:size])
+        _put(total[part], bits[:size], first)
 
 
-def _quotient(total: np.ndarray, units: float) -> np.ndarray:
-    """total / units as float32; both are in units of 2⁻³², which cancel."""
-    result = np.empty(total.size, np.float32)
-    wide = np.empty(min(CHUNK, total.size), np.float64)
-    for part in chunks(total.size):
-        quotient = wide[: part.stop - part.start]
-        np.divide(total[part], units, out=quotient)
-        result[part] = quotient
-    return result
+def _add_any(total: np.ndarray, values: np.ndarray, units: float, first: bool, scratch: _Scratch) -> None:
+    """total += rint(values · units) (``=`` for the first summand); exact product for up to 2²⁰ whole cases."""
+    wide, whole = scratch
+    for part in chunks(values.size):
+        size = part.stop - part.start
+        np.copyto(wide[:size], values[part])
+        np.multiply(wide[:size], units, out=wide[:size])
+        np.rint(wide[:size], out=wide[:size])
+        np.copyto(whole[:size], wide[:size], casting="unsafe")
+        _put(total[part], whole[:size], first)
+
+
+def _put(total: np.ndarray, summand: np.ndarray, first: bool) -> None:
+    if first:
+        np.copyto(total, summand)
+    else:
+        np.add(total, summand, out=total)

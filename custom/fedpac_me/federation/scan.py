@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from fedpac_me.federation.fixed_point import chunks
-from fedpac_me.federation.parallel import over_tensors
 from fedpac_me.federation.rejection import Rejected, show
 
 
@@ -22,7 +21,7 @@ def measured_norm(diff: Mapping[str, np.ndarray], names: Iterable[str], max_abs:
     Raises:
         Rejected: a value is NaN, infinite or larger than ``max_abs``; the sentence names the tensor.
     """
-    squares = over_tensors(lambda name: _checked_square(name, diff[name], max_abs), names, diff)
+    squares = (_checked_square(name, diff[name], max_abs) for name in names)
     return float(f"{math.sqrt(math.fsum(squares)):.6g}")
 
 
@@ -34,7 +33,7 @@ def _checked_square(name: str, values: np.ndarray, max_abs: float) -> float:
     """
     flat = values.reshape(-1)
     squares: list[float] = []
-    # Overflow and signalling NaN would warn; they are found and refused below. (The setting is the thread's own.)
+    # Overflow and signalling NaN would warn; they are found and refused below.
     with np.errstate(all="ignore"):
         for part in chunks(flat.size):
             chunk = flat[part].astype(np.float32, copy=False)

@@ -9,11 +9,11 @@ import numpy as np
 
 from fedpac_me.data.phantom.canvas import HALF_EXTENT, Canvas, soft_step
 
-_CORTEX = 0.042
-"""Thickness of the cortex, 3.5 mm."""
+_CORTEX = 0.038
+"""Thickness of the cortex, 3.2 mm."""
 _CEREBELLAR_CORTEX = 0.10
 """The folia of the cerebellum are finer than a voxel; they show as one thick grey layer."""
-_FOLD_WAVELENGTH = 0.27
+_FOLD_WAVELENGTH = 0.26
 """Twice the width of a gyrus."""
 _DEEP_GREY = (  # centre (left, back, up) and radii: thalamus, lentiform nucleus, head of the caudate
     ((0.11, 0.12, -0.05), (0.085, 0.15, 0.09)),
@@ -107,7 +107,7 @@ def _pial_distance(
     left, back, up = where
     slow = canvas.smooth_field(rng, 0.2)
     to_sheet = np.abs(fold) * np.float32(_FOLD_WAVELENGTH * np.sqrt(3) / (2 * np.pi))
-    sulcus = np.hypot(to_sheet, np.clip(depth - (0.23 + 0.07 * slow), 0, None)) - np.float32(0.004 + 0.010 * age)
+    sulcus = np.hypot(to_sheet, np.clip(depth - (0.24 + 0.08 * slow), 0, None)) - np.float32(0.004 + 0.010 * age)
     midline = left + 0.015 * slow
     fissure = np.hypot(midline, np.clip(depth - 0.30 - 0.2 * np.clip(back, 0, 0.5), 0, None)) - np.float32(0.012)
     above_tentorium = up + 0.65 - 0.4 * back

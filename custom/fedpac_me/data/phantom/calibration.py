@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
 from fedpac_me.labels import ENHANCING, MODALITIES, NECROTIC, OEDEMA
@@ -18,10 +19,25 @@ from fedpac_me.storage import read_json
 REGION_NAMES = {NECROTIC: "NCR", OEDEMA: "ED", ENHANCING: "ET"}
 
 REAL_ZSCORES: dict[str, dict[str, tuple[float, float, float]]] = {
-    "NCR": {"t1": (-1.00, 0.12, 0.42), "t1ce": (-0.67, -0.08, 1.13), "t2": (1.38, 1.70, 0.15), "flair": (0.41, 1.83, 1.60)},
-    "ED": {"t1": (0.21, 0.68, -0.08), "t1ce": (0.07, 0.41, -0.01), "t2": (0.57, 0.03, 0.72), "flair": (1.38, 1.18, 2.39)},
-    "ET": {"t1": (-0.11, 0.28, 0.68), "t1ce": (1.93, 2.15, 2.05), "t2": (0.54, 0.91, 0.00), "flair": (0.41, 1.72, 1.56)},
-}  # fmt: skip
+    "NCR": {
+        "t1": (-1.00, 0.12, 0.42),
+        "t1ce": (-0.67, -0.08, 1.13),
+        "t2": (1.38, 1.70, 0.15),
+        "flair": (0.41, 1.83, 1.60),
+    },
+    "ED": {
+        "t1": (0.21, 0.68, -0.08),
+        "t1ce": (0.07, 0.41, -0.01),
+        "t2": (0.57, 0.03, 0.72),
+        "flair": (1.38, 1.18, 2.39),
+    },
+    "ET": {
+        "t1": (-0.11, 0.28, 0.68),
+        "t1ce": (1.93, 2.15, 2.05),
+        "t2": (0.54, 0.91, 0.00),
+        "flair": (0.41, 1.72, 1.56),
+    },
+}
 """Mean z-score (inside the brain) per region and modality of three high-grade BraTS cases; the first is
 BraTS20_Training_212 (TCGA-06-5417, Bakas et al. 2017, doi:10.1038/sdata.2017.117), as distributed with
 Pati et al. 2021 (arXiv:2105.05874) and Reina et al. 2021 (arXiv:2105.06413)."""
@@ -106,8 +122,6 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _read(folder: Path, name: str) -> np.ndarray:
-    import nibabel
-
     return np.asarray(nibabel.load(_file(folder, name)).dataobj)
 
 

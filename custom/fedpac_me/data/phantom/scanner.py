@@ -45,9 +45,9 @@ class Protocol:
 
 _REFERENCE = {
     "t1": (0.25, 0.58, 0.80, 0.64, 0.50, 0.64, 0.56),
-    "t1ce": (0.24, 0.56, 0.76, 0.60, 0.52, 0.98, 0.54),
+    "t1ce": (0.24, 0.56, 0.76, 0.60, 0.52, 0.94, 0.54),
     "t2": (1.10, 0.64, 0.46, 0.80, 0.94, 0.76, 0.90),
-    "flair": (0.14, 0.62, 0.52, 0.84, 0.66, 0.72, 0.78),
+    "flair": (0.14, 0.62, 0.52, 0.81, 0.64, 0.70, 0.76),
 }
 _WHITE_MATTER_NULLED_T1 = (0.95, 0.66, 0.28, 0.52, 0.80, 0.46, 0.70)
 
@@ -145,7 +145,7 @@ def thick_slices(image: np.ndarray, axis: int, thickness: float) -> np.ndarray:
 
 
 def _slice_matrix(size: int, thickness: float) -> np.ndarray:
-    """``size``×``size`` float32: box averages of ``thickness`` voxels, linearly interpolated between their centres."""
+    """Square float32 matrix: averages over ``thickness`` voxels, linearly interpolated between their centres."""
     slices = int(np.ceil(size / thickness))
     edges = np.arange(slices + 1) * thickness + (size - slices * thickness) / 2
     voxels = np.arange(size)

@@ -72,7 +72,7 @@ def plan_tumour(rng: np.random.Generator, grade: str, size: float) -> TumourPlan
 def grow_tumour(canvas: Canvas, rng: np.random.Generator, plan: TumourPlan, anatomy: Anatomy) -> Tumour:
     """Draw the tumour into its brain."""
     distance = _whole_distance(canvas, rng, plan, anatomy)
-    open_to_it = anatomy.brain & (anatomy.ventricle < 0.4) & (anatomy.csf < 0.7)
+    open_to_it = anatomy.brain & (anatomy.ventricle < 0.4)
     whole = _smallest(distance, open_to_it, plan.whole * anatomy.brain.sum())
     from_core = _core_distance(canvas, rng, plan)
     core = _smallest(from_core + 0.35 * distance, whole, plan.core * whole.sum())

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order-independent sum: exactness, resolution, limits."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedpac_me.federation import fixed_point
+from fedpac_me.federation.fixed_point import MAX_ABS, MAX_FAST_WEIGHT, MAX_TOTAL_WEIGHT, FixedPointSum
+
+values_32 = st.floats(-MAX_ABS, MAX_ABS, width=32)
+weights = st.one_of(st.integers(1, 1000), st.floats(2.0**-10, 1000))
+
+
+def sum_of(*summands: tuple[float, list[float]]) -> FixedPointSum:
+    made = FixedPointSum({"w": (len(summands[0][1]),)})
+    for weight, values in summands:
+        made.add({"w": np.array(values, np.float32)}, weight)
+    return made
+
+
+def test_weighted_mean_by_hand() -> None:
+    assert sum_of((1, [1.0, 10.0]), (3, [5.0, -2.0])).mean("w").tolist() == [4.0, 1.0]
+
+
+@given(st.lists(st.tuples(weights, st.lists(values_32, min_size=3, max_size=3)), min_size=1, max_size=6), st.randoms())
+def test_any_order_and_any_tree_give_the_same_bytes(summands: list[tuple[float, list[float]]], random) -> None:
+    expected = sum_of(*summands).mean("w").tobytes()
+    random.shuffle(summands)
+    assert sum_of(*summands).mean("w").tobytes() == expected
+    cut = random.randrange(len(summands) + 1)
+    top = FixedPointSum({"w": (3,)})
+    for part in (summands[:cut], summands[cut:]):
+        if part:
+            top.merge(sum_of(*part))
+    top.merge(FixedPointSum({"w": (3,)}))
+    assert top.mean("w").tobytes() == expected
+
+
+@given(st.lists(st.tuples(st.integers(1, 2000), values_32), min_size=1, max_size=8))
+def test_stated_resolution(summands: list[tuple[int, float]]) -> None:
+    total = sum(weight for weight, _ in summands)
+    exact = sum(weight * Fraction(value) for weight, value in summands) / total
+    got = Fraction(float(sum_of(*((weight, [value]) for weight, value in summands)).mean("w")[0]))
+    # Besides the resolution: rounding to float32, relative 2⁻²⁴ (and a trace of float64).
+    allowed = Fraction(len(summands), 2**33 * total) + abs(exact) * Fraction(1.0001 * 2.0**-24)
+    assert abs(got - exact) <= allowed
+
+
+@given(st.integers(1, 3000), st.floats(2.0**-8, MAX_ABS, width=32))
+def test_one_site_is_given_back_exactly_down_to_2_to_the_minus_8_by_cases(cases: int, value: float) -> None:
+    small = np.float32(value) / np.float32(2 ** math.floor(math.log2(cases)))
+    assert sum_of((cases, [value, -value, small])).mean("w").tolist() == [value, -value, float(small)]
+
+
+@given(st.lists(values_32, min_size=1, max_size=20), st.one_of(st.integers(1, 512), st.floats(0.001, 512)))
+def test_both_ways_of_rounding_give_the_same_integers(values: list[float], weight: float) -> None:
+    array = np.array(values, np.float32)
+    scratch = np.empty(fixed_point.CHUNK), np.empty(fixed_point.CHUNK, np.int64)
+    fast, general = np.zeros((2, len(values)), np.int64)
+    units = float(fixed_point.to_fixed(weight))
+    fixed_point._add_fast(fast, array, units, True, scratch)
+    fixed_point._add_any(general, array, units, True, scratch)
+    assert (fast - fixed_point._SHIFT_BITS).tolist() == general.tolist()
+
+
+def test_slow_and_fast_summands_mix() -> None:
+    assert sum_of((MAX_FAST_WEIGHT, [4.0]), (3 * MAX_FAST_WEIGHT, [8.0])).mean("w").tolist() == [7.0]
+
+
+@pytest.mark.parametrize("weight", [MAX_FAST_WEIGHT, MAX_TOTAL_WEIGHT])
+def test_the_largest_sum_does_not_overflow(weight: int) -> None:
+    summand = {"w": np.array([MAX_ABS, -MAX_ABS], np.float32)}
+    made = FixedPointSum({"w": (2,)})
+    for _ in range(MAX_TOTAL_WEIGHT // weight):
+        made.add(summand, weight)
+    assert made.total_weight == MAX_TOTAL_WEIGHT
+    assert made.mean("w").tolist() == [MAX_ABS, -MAX_ABS]
+    with pytest.raises(OverflowError):
+        made.add(summand, 2.0**-32)
+    assert made.mean("w").tolist() == [MAX_ABS, -MAX_ABS]
+
+
+def test_tensors_longer_than_a_chunk_and_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixed_point, "CHUNK", 4)
+    monkeypatch.setattr(fixed_point, "_BLOCK", 10)
+    shapes = {"a": (3, 3), "b": (), "c": (0,), "d": (13,), "e": (2,)}
+    generator = np.random.default_rng(0)
+    one, two = ({n: np.asarray(generator.integers(-9, 9, s), np.float32) for n, s in shapes.items()} for _ in "ab")
+    made = FixedPointSum(shapes)
+    made.add(one, 1)
+    made.add(two, 3)
+    for means in ({name: made.mean(name) for name in shapes}, made.means(), made.means(release=True)):
+        for name, shape in shapes.items():
+            assert means[name].shape == shape and means[name].dtype == np.float32
+            assert np.array_equal(means[name], (one[name] + 3 * two[name]) / 4)
+    with pytest.raises(ValueError, match="nothing was added"):
+        made.means()
+
+
+def test_a_transposed_array_is_read_in_its_own_order() -> None:
+    made = FixedPointSum({"w": (2, 3)})
+    made.add({"w": np.arange(6, dtype=np.float32).reshape(3, 2).T}, 2)
+    assert made.mean("w").tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_float16_does_not_overflow_in_the_sum() -> None:
+    made = FixedPointSum({"w": (1,)})
+    for _ in range(200):
+        made.add({"w": np.array([1000], np.float16)}, 7)
+    assert made.mean("w").tolist() == [1000.0]
+
+
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
+def test_impossible_weights(weight: float) -> None:
+    made = FixedPointSum({"w": (1,)})
+    with pytest.raises(ValueError, match="finite and at least 0"):
+        made.add({"w": np.ones(1, np.float32)}, weight)
+    assert made.total_weight == 0
+
+
+def test_an_error_leaves_the_sum_as_it_was() -> None:
+    made = FixedPointSum({"a": (1,), "b": (2,)})
+    made.add({"a": np.ones(1, np.float32), "b": np.ones(2, np.float32)}, 1)
+    for broken in ({"a": np.ones(1, np.float32)}, {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}):
+        with pytest.raises((KeyError, ValueError)):
+            made.add(broken, 1)
+    with pytest.raises(ValueError, match="same tensors"):
+        made.merge(FixedPointSum({"a": (1,)}))
+    assert (made.total_weight, made.mean("a").tolist(), made.mean("b").tolist()) == (1, [1.0], [1.0, 1.0])

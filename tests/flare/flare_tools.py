@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of this folder share beyond fixtures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SITES = 3
+MARK = "PatientZero"
+"""In every case's id and path, so that a search shows whether one has left a site."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a finished process printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_command(*words: str | Path, cwd: Path, **environment: str) -> Command:
+    """Run a program of this Python's environment to its end."""
+    programs = Path(sys.executable).parent
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PWD": str(cwd), **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    return Command(done.returncode, done.stdout, done.stderr)
