@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         config = load_config(args.config, _overrides(args))
-        name = args.name or config.method
+        name = config.method if args.name is None else args.name
         _require_name(name)
         export(config, name, args.export_dir) if args.export else train(config, name, args)
     except InputError as error:
@@ -72,11 +72,12 @@ def export(config: Config, name: str, folder: Path) -> None:
 def train(config: Config, name: str, args: argparse.Namespace) -> None:
     """Check the data, simulate, write the report."""
     from fedpac_me.evaluation.report import dice_table, write_report
-    from fedpac_me.flare.simulation import simulate
+    from fedpac_me.flare.simulation import require_no_space, simulate
     from fedpac_me.run_info import finish_run
     from fedpac_me.storage import read_json
 
     run = args.runs / name
+    require_no_space(run, HERE)
     _require_free(run, args.replace)
     data = args.data or _default_data()
     cases = check_root(data, config.data.max_missing_modalities)

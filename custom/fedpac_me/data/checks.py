@@ -18,6 +18,8 @@ from fedpac_me.data.splits import split_cases
 from fedpac_me.errors import InputError
 
 _FINDINGS_SHOWN = 5
+_WORTH_PROCESSES_BYTES = 200e6
+"""Below this, starting processes takes longer than reading."""
 
 
 def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = print) -> dict[str, int]:
@@ -47,8 +49,10 @@ def _cases_of(folder: Path) -> list[Case]:
 
 
 def _find_faults(cases: Sequence[Case], max_missing: int) -> list[str]:
-    workers = min(os.cpu_count() or 1, 8)
     check = partial(_fault, max_missing=max_missing)
+    if sum(path.stat().st_size for case in cases for path in case.images.values()) < _WORTH_PROCESSES_BYTES:
+        return [fault for fault in map(check, cases) if fault]
+    workers = min(os.cpu_count() or 1, 8)
     # Spawned, not forked: the parent may hold threads of torch or FLARE.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return [fault for fault in pool.map(check, cases, chunksize=4) if fault]

@@ -26,13 +26,11 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
 
     Raises:
-        InputError: the workspace's path has a space, which FLARE's simulator cannot take.
+        InputError: a path has a space.
         SimulationFailed: the simulator gave up.
     """
+    require_no_space(runs / name, log_config)
     workspace = runs.resolve()
-    for path in (workspace / name, log_config.resolve()):
-        if " " in str(path):
-            raise InputError(f"The path {path} contains a space, which FLARE's simulator cannot handle. Use a folder without spaces.")
     with _data_root(config, data) as root, _environment(DATA_VARIABLE, str(root)):
         sites = [folder.name for folder in site_folders(root)]
         environment = SimEnv(
@@ -43,6 +41,15 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
         except RuntimeError:
             raise SimulationFailed(_why(workspace / name / "server")) from None
     return runs / name
+
+
+def require_no_space(*paths: Path) -> None:
+    """Raise ``InputError`` when a path has a space: FLARE's simulator splits its command line at it."""
+    for path in paths:
+        if " " in str(path.resolve()):
+            raise InputError(
+                f"The path {path.resolve()} contains a space, which FLARE's simulator cannot handle. Use a folder without spaces."
+            )
 
 
 def _why(server: Path) -> str:

@@ -75,14 +75,14 @@ PROTOCOLS = {
         ),
         Protocol(
             "P2",
-            "thick axial slices, heavy T2 weighting, flat T1, strong enhancement",
+            "thick axial slices, flat T1, proton-density-weighted T2, FLAIR whose CSF is not nulled, strong enhancement",
             {
                 "t1": (0.34, 0.66, 0.72, 0.60, 0.46, 0.62, 0.52),
                 "t1ce": (0.30, 0.62, 0.70, 0.56, 0.48, 1.15, 0.52),
-                "t2": (1.70, 0.62, 0.40, 0.76, 1.20, 0.80, 0.95),
-                "flair": (0.24, 0.64, 0.56, 0.84, 0.68, 0.76, 0.78),
+                "t2": (0.56, 0.82, 0.60, 0.92, 0.80, 0.88, 0.96),
+                "flair": (1.25, 0.62, 0.48, 0.80, 1.02, 0.74, 0.86),
             },
-            gamma=(1.0, 1.25, 1.3, 0.8),
+            gamma=(1.0, 1.25, 1.2, 0.9),
             bias=0.08,
             noise=0.03,
             slice_axis=2,
@@ -100,11 +100,11 @@ PROTOCOLS = {
         ),
         Protocol(
             "P4",
-            "low field: noise, thick sagittal slices, white matter nulled on T1, weak enhancement",
+            "low field: noise, thick sagittal slices, traits of P1 (T1) and of P3 (T2) together, weak enhancement",
             {
                 "t1": _WHITE_MATTER_NULLED_T1,
                 "t1ce": (0.30, 0.58, 0.70, 0.56, 0.50, 0.92, 0.54),
-                "t2": (1.30, 0.64, 0.50, 0.82, 1.05, 0.84, 0.95),
+                "t2": _inverted(_REFERENCE["t2"]),
                 "flair": (0.20, 0.60, 0.50, 0.84, 0.64, 0.76, 0.78),
             },
             gamma=(1.2, 0.8, 0.75, 1.3),
