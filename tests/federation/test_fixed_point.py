@@ -8,11 +8,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fedpac_me.federation import fixed_point
 from fedpac_me.federation.fixed_point import MAX_ABS, MAX_FAST_WEIGHT, MAX_TOTAL_WEIGHT, FixedPointSum
+from hypothesis import given
+from hypothesis import strategies as st
 
 values_32 = st.floats(-MAX_ABS, MAX_ABS, width=32)
 weights = st.one_of(st.integers(1, 1000), st.floats(2.0**-10, 1000))

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fedpac_me.federation.merge import MIN_EXPERT_MASS, ExpertWiseMerge
+from fedpac_me.federation.schema import Schema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpac_me.federation.merge import MIN_EXPERT_MASS, ExpertWiseMerge
-from fedpac_me.federation.schema import Schema
-
-from .conftest import as_bytes, diff_of, model
+from .contributions import as_bytes, diff_of, model
 
 SCHEMA = Schema.learn(model())
 EXPERT_0 = SCHEMA.expert_keys[0]

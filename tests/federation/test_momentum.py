@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from fedpac_me.errors import InputError
 from fedpac_me.federation.momentum import ServerMomentum
 
@@ -19,19 +18,6 @@ def test_nesterov_by_hand() -> None:
     # v = 1, step 1 + 0.5;  v = 0.5 + 1, step 1 + 0.75;  v = 0.75 + 0, step 0.375
     assert [momentum.apply(one(value))["w"].item() for value in (1, 1, 0)] == [1.5, 1.75, 0.375]
     assert momentum.state()["w"].tolist() == [0.75]
-
-
-def test_it_is_torchs_nesterov() -> None:
-    torch = pytest.importorskip("torch")
-    steps = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    weight = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    optimizer = torch.optim.SGD([weight], lr=1.0, momentum=0.6, nesterov=True)
-    momentum, total = ServerMomentum(0.6), np.zeros(3)
-    for step in steps:
-        weight.grad = -torch.from_numpy(step.astype(np.float64))
-        optimizer.step()
-        total += momentum.apply({"w": step})["w"]
-    assert np.allclose(total, weight.detach().numpy(), atol=1e-5)
 
 
 def test_zero_is_the_same_object() -> None:

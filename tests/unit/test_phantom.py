@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-
 from fedpac_me.data.phantom import read_phantom_settings, write_phantom, writer
 from fedpac_me.data.phantom.hospitals import HOSPITALS, PARTS, apportion
 from fedpac_me.data.scan import load_scan
@@ -38,10 +38,19 @@ def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "plan_cases", lambda seed: FEW)
 
 
+@cache
 def volumes(phantom: Path, site: str) -> dict[str, dict[str, nibabel.Nifti1Image]]:
     cases = sorted((phantom / site).glob("BraTS20_Training_*"))
-    names = {c.name: {f.name[len(c.name) + 1 : -len(".nii.gz")]: f for f in c.glob("*.nii.gz")} for c in cases}
-    return {case: {name: nibabel.load(path) for name, path in files.items()} for case, files in names.items()}
+    return {case.name: {suffix(path): nibabel.load(path) for path in case.glob("*.nii.gz")} for case in cases}
+
+
+def suffix(path: Path) -> str:
+    return path.name.removesuffix(".nii.gz").removeprefix(path.parent.name + "_")
+
+
+@cache
+def voxels(file: nibabel.Nifti1Image) -> np.ndarray:
+    return np.asarray(file.dataobj)
 
 
 def acquisitions(phantom: Path, site: str, part: str | None = None) -> list[dict[str, str]]:
@@ -73,7 +82,7 @@ def test_volumes_are_what_brats_has(phantom: Path, site: str):
     wanted = {*MODALITIES, "seg"} - ({"flair"} if site == "site-3" else set())
     for files in volumes(phantom, site).values():
         assert set(files) == wanted
-        arrays = {name: np.asarray(file.dataobj) for name, file in files.items()}
+        arrays = {name: voxels(file) for name, file in files.items()}
         brain = arrays["t1"] > 0
         assert 0.1 < brain.mean() < 0.5
         for name, file in files.items():
@@ -93,13 +102,13 @@ def test_labels_follow_the_grade(phantom: Path):
     for site in SITES:
         for case, files in volumes(phantom, site).items():
             grade = json.loads((phantom / site / case / "acquisition.json").read_text())["grade"]
-            present = set(np.unique(np.asarray(files["seg"].dataobj)).tolist())
+            present = set(np.unique(voxels(files["seg"])).tolist())
             assert {1, 2} <= present
             assert 4 in present or grade == "LGG"
 
 
 def test_the_low_grade_hospital_mostly_lacks_enhancement(phantom: Path):
-    enhancing = [4 in np.asarray(files["seg"].dataobj) for files in volumes(phantom, "site-4").values()]
+    enhancing = [4 in voxels(files["seg"]) for files in volumes(phantom, "site-4").values()]
     grades = Counter(acquisition["grade"] for acquisition in acquisitions(phantom, "site-4"))
     assert 3 <= grades["HGG"] <= 8 and grades["LGG"] >= 16
     assert np.mean(enhancing) < 0.5
@@ -128,7 +137,7 @@ def test_protocols_recur_and_one_is_known_to_nobody(phantom: Path):
 
 def test_raw_brightness_differs_between_hospitals_as_it_does_in_reality(phantom: Path):
     def brightness(site: str, modality: str) -> float:
-        images = [np.asarray(files[modality].dataobj) for files in volumes(phantom, site).values()]
+        images = [voxels(files[modality]) for files in volumes(phantom, site).values()]
         return float(np.median([image[image > 0].mean() for image in images]))
 
     t1, t1ce = ([brightness(site, modality) for site in SITES] for modality in ("t1", "t1ce"))

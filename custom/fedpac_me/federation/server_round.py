@@ -246,7 +246,7 @@ def _note(now: _Open, site: str, verdict: Verdict) -> None:
 
 def _name_of(contribution: Contribution) -> str:
     site = contribution.site if type(contribution) is Contribution else None
-    is_name = type(site) is str and 1 <= len(site) <= update.MAX_SITE_NAME
+    is_name = type(site) is str and 1 <= len(site) <= update.MAX_SITE_NAME and site.isprintable()
     return site if is_name else one_line(site)
 
 

@@ -130,8 +130,8 @@ def _check_envelope(contribution: Contribution, expected_round: int, already: Co
     if got != expected_round:
         what = "came late: its round is over" if got < expected_round else "is for a round that has not begun"
         raise Rejected(f"The update {what}, expected round {expected_round}, got {show(got)}.")
-    if type(site) is not str or not 1 <= len(site) <= MAX_SITE_NAME:
-        raise Rejected(f"A site's name must be a string of 1 to {MAX_SITE_NAME} letters, got {show(site)}.")
+    if type(site) is not str or not 1 <= len(site) <= MAX_SITE_NAME or not site.isprintable():
+        raise Rejected(f"A site's name must be a string of 1 to {MAX_SITE_NAME} printable letters, got {show(site)}.")
     if site in already:
         raise Rejected(f"{show(site)} has already been heard in round {expected_round}: expected one update a site.")
     for what, value in (("data", contribution.diff), ("meta", contribution.meta)):

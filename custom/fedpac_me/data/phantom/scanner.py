@@ -75,7 +75,7 @@ PROTOCOLS = {
         ),
         Protocol(
             "P2",
-            "thick axial slices, flat T1, proton-density-weighted T2, FLAIR whose CSF is not nulled, strong enhancement",
+            "thick axial slices, flat T1, proton density instead of T2, CSF not nulled on FLAIR, strong enhancement",
             {
                 "t1": (0.34, 0.66, 0.72, 0.60, 0.46, 0.62, 0.52),
                 "t1ce": (0.30, 0.62, 0.70, 0.56, 0.48, 1.15, 0.52),
@@ -115,8 +115,7 @@ PROTOCOLS = {
         ),
     )
 }
-KNOWN_PROTOCOLS = ("P0", "P1", "P2", "P3")
-"""Those that training hospitals own."""
+"""P0 to P3 are owned by training hospitals, P4 by none."""
 
 
 def contrast_of(rng: np.random.Generator, protocol: Protocol, modality: str) -> np.ndarray:
