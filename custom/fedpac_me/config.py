@@ -63,7 +63,7 @@ class LearningConfig(_Section):
 class FederationConfig(_Section):
     """What the server does."""
 
-    rounds: int = Field(30, ge=1)
+    rounds: int = Field(32, ge=1)
     share: Literal["all", "nothing"] = Field("all", description="nothing: every site keeps its own model (the local-only baseline)")
     quorum: int = Field(2, ge=0, description="fewest accepted updates that may change the model")
     server_momentum: float = Field(0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the aggregated difference (FedAvgM)")
@@ -76,7 +76,7 @@ class EvaluationConfig(_Section):
 
     overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
     window_batch: int = Field(4, ge=1)
-    validation_every: int = Field(2, ge=1, description="rounds between validations of the received model")
+    validation_every: int = Field(4, ge=1, description="rounds between validations of the received model")
 
 
 class Config(_Section):

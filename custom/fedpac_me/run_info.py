@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,6 @@ def finish_run(run: Path, name: str, config: Config, data: Path, seconds: float)
         InputError: the run left no final model.
     """
     model_hash = weights_hash(read_checkpoint(find_checkpoint(run)))
-    phantom = data / "phantom.json"
     content = {
         "name": name,
         "config": config.to_dict(),
@@ -31,10 +31,18 @@ def finish_run(run: Path, name: str, config: Config, data: Path, seconds: float)
         "versions": versions(),
         "hardware": machine(),
         "seconds_total": round(seconds, 1),
-        "data": {"phantom": read_json(phantom)} if phantom.is_file() else {},
+        "data": _phantom_facts(data / "phantom.json"),
     }
     write_json(run / "run.json", content)
     return model_hash
+
+
+def _phantom_facts(path: Path) -> dict[str, Any]:
+    """Which phantom it was; empty for any other data, about which nothing is written down."""
+    if not path.is_file():
+        return {}
+    settings = read_json(path)
+    return {"phantom": {key: settings[key] for key in ("version", "seed", "size")}}
 
 
 def weights_hash(weights: Mapping[str, np.ndarray]) -> str:

@@ -91,7 +91,7 @@ def eager_threads() -> Iterator[None]:
 
 
 def test_eight_threads_at_once_give_the_same_bytes(server: Make, eager_threads: None) -> None:
-    """Each thread delivers every update, beginning with another one: each may count once."""
+    """Each update arrives from several threads, twice from each: it may count once."""
     sent = [honest(f"site-{number}", number, 5 + number) for number in range(8)]
     expected = as_bytes(closed(server(), *sent).diff)
     for _ in range(10):

@@ -2,15 +2,17 @@
 """Weighted sums of tensors that do not depend on the order of the summands.
 
 Floating-point addition is not associative, so a sum kept in floats differs with the order of arrival. Here every
-summand is rounded *once* to a multiple of 2⁻³² and added as an integer, and integer addition is associative.
+summand is rounded *once* to a multiple of 2⁻³² (a statistic, which needs more range: 2⁻²⁴) and added as an integer,
+and integer addition is associative.
 
-Range. With |value| ≤ 2¹⁰ and a total weight ≤ 2²⁰ the sum is at most 2¹⁰ · 2²⁰ · 2³² = 2⁶², plus half a unit and one
-float64 rounding per summand, and an int64 holds nearly 2⁶³: no overflow. The caller guarantees the values
-(``update.check`` does), this class the total weight.
+Range. With |value| ≤ 2¹⁰ and a total weight ≤ 2²⁰ the sum is at most 2¹⁰ · 2²⁰ · 2³² = 2⁶² units, plus half a unit and
+a relative 2⁻⁵¹ per summand, and an int64 holds nearly 2⁶³: no overflow. With 24 fraction bits and |value| ≤ 2¹⁸ the
+same holds, 2¹⁸ · 2²⁰ · 2²⁴ = 2⁶². The caller guarantees the values (``update.check`` does), this class the total weight.
 
-Resolution. A mean over the total weight W differs from the exact mean by at most n · 2⁻³³ / W for n summands, before
-it is rounded to float32. One site of N whole cases is given back exactly where |value| ≥ 2⁻⁸ / N, and within 2⁻³³ / N
-(plus the float32 rounding) below that.
+Resolution. A mean over the total weight W differs from the exact mean by at most n · 2⁻³³ / W for n summands (n · 2⁻²⁵ / W
+for a statistic), before it is rounded to float32. One site of N whole cases is given back exactly where
+|value| ≥ 2⁻⁸ / N, and within 2⁻³³ / N (plus the float32 rounding) below that; a statistic where |value| ≥ 1 / N, and
+within 2⁻²⁵ / N. Weights keep 26 significant bits, which is exact for whole cases and finer than float32 otherwise.
 """
 
 from __future__ import annotations
@@ -23,23 +25,31 @@ import numpy as np
 
 FRACTION_BITS = 32
 MAX_ABS = 2.0**10
+STATISTIC_BITS = 24
+MAX_ABS_STATISTIC = 2.0**18
 MAX_TOTAL_WEIGHT = 2**20
 
-# 2¹⁵ elements: the float64 and the int64 scratch take 256 KiB each and stay in the L2 cache between the passes.
-CHUNK = 2**15
+# 2¹⁶ elements: the float64 scratch takes 512 KiB and stays in the L2 cache between the passes.
+CHUNK = 2**16
 
-# Rounding by addition: in [2⁵², 2⁵³) a float64 has a unit of 1, so x + 1.5·2⁵² rounds x to an integer (half to even,
-# as rint does) and its bits are those of 1.5·2⁵² plus that integer, for |x| ≤ 2⁵¹. That is a third faster than rint
-# and a cast; the constant is taken off again when the mean is computed.
-MAX_FAST_WEIGHT = 2**9
+# An accumulator holds ``_SHIFT_BITS`` plus the sum, in int64. In [2⁵², 2⁵³) a float64 has a unit of 1, and the bits of
+# 1.5·2⁵² + n are ``_SHIFT_BITS`` + n for integers |n| ≤ 2⁵¹: as long as the sum is that small, the same memory read as
+# float64 is 1.5·2⁵² plus the sum, and adding a float64 x to it rounds x to an integer on the way. That needs a third
+# less time than rounding and casting first.
+#
+# It depends on the order in one case only: halves are rounded to even, so the sum so far would decide where they go.
+# Therefore no summand may be a half. value · units has at most 24 + 26 = 50 of the 53 bits of a float64; multiplied by
+# the float64 next to ``units`` instead, it gets a one in the last or last but one bit. Below 2⁵⁰ that bit is worth
+# less than a half, so the summand is no half (and no other half was crossed: it is rounded as before).
+MAX_FAST_UNITS = 2.0**50
+_WEIGHT_BITS = 26
 _SHIFT = 1.5 * 2.0**52
-_SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
+_SHIFT_BITS = np.float64(_SHIFT).view(np.int64)
 
 _ONE = 2**FRACTION_BITS
 # Tensors share blocks of at least 8 MiB, for which the system hands out memory in large pages.
 _BLOCK = 2**20
 
-Prepared = tuple[int, dict[str, np.ndarray]]
 _Scratch = tuple[np.ndarray, np.ndarray]
 
 
@@ -49,10 +59,21 @@ def chunks(size: int) -> Iterator[slice]:
 
 
 def to_fixed(weight: float) -> int:
-    """``weight`` in units of 2⁻³². Raises ``ValueError`` unless it is finite and at least 0."""
+    """``weight`` in units of 2⁻³², to 26 bits. Raises ``ValueError`` unless it is finite and at least 0."""
     if not (math.isfinite(weight) and weight >= 0):
         raise ValueError(f"A weight must be finite and at least 0, got {weight!r}.")
-    return round(weight * _ONE)
+    units = round(weight * _ONE)
+    surplus = max(units.bit_length() - _WEIGHT_BITS, 0)
+    return (units + (1 << surplus >> 1)) >> surplus << surplus
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A summand that is known to fit: its weight in units, its tensors flat, a bound of weight · value in units."""
+
+    units: int
+    flat: dict[str, np.ndarray]
+    reach: float
 
 
 @dataclass
@@ -67,15 +88,23 @@ class _Block:
 class FixedPointSum:
     """Σ weight · value for a set of tensors that always come together; all of them share one total weight.
 
+    Values are kept in units of 2 to the minus ``fraction_bits``, ``FRACTION_BITS`` or ``STATISTIC_BITS``.
     Accumulators are allocated at the first summand: 8 bytes an element.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], fraction_bits: int = FRACTION_BITS) -> None:
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        # What a product of a value and a weight in units of 2⁻³² is multiplied by; exact, a power of two.
+        self._step = 2.0 ** (fraction_bits - FRACTION_BITS)
         self._blocks = _laid_out(self._shapes)
         self._units = 0
         self._summands = 0
-        self._fast_summands = 0
+        self._reach = 0.0
+
+    @property
+    def max_abs(self) -> float:
+        """The largest value that a tensor may hold."""
+        return MAX_ABS / self._step
 
     @property
     def total_weight(self) -> float:
@@ -86,8 +115,11 @@ class FixedPointSum:
         """Whether ``weight`` can be added without leaving the proven range."""
         return self._units + to_fixed(weight) <= MAX_TOTAL_WEIGHT * _ONE
 
-    def add(self, values: Mapping[str, np.ndarray], weight: float) -> None:
-        """Add ``weight`` times ``values`` (floating point, |value| ≤ ``MAX_ABS``, every tensor of the set).
+    def add(self, values: Mapping[str, np.ndarray], weight: float, largest: float | None = None) -> None:
+        """Add ``weight`` times ``values`` (floating point, every tensor of the set).
+
+        No value may be larger than ``largest``, by default ``max_abs``; the smaller it is, the longer the fast way of
+        adding can be used. It has no influence on the sum.
 
         Raises:
             OverflowError: the total weight would exceed ``MAX_TOTAL_WEIGHT``.
@@ -95,9 +127,9 @@ class FixedPointSum:
             KeyError: a tensor is missing.
         After an error nothing has been added.
         """
-        self.commit(self.prepare(values, weight))
+        self.commit(self.prepare(values, weight, largest))
 
-    def prepare(self, values: Mapping[str, np.ndarray], weight: float) -> Prepared:
+    def prepare(self, values: Mapping[str, np.ndarray], weight: float, largest: float | None = None) -> Prepared:
         """Do everything of ``add`` that can fail, so that several sums can be changed together or not at all."""
         if not self.has_room(weight):
             raise OverflowError(f"The total weight would exceed {MAX_TOTAL_WEIGHT} cases.")
@@ -105,20 +137,22 @@ class FixedPointSum:
             if values[name].shape != shape:
                 raise ValueError(f"'{name}' has shape {values[name].shape}, expected {shape}.")
         self._allocate()
+        units = to_fixed(weight)
+        reach = units * self._step * min(self.max_abs, self.max_abs if largest is None else largest)
         # A view where the array is contiguous, as everything is that came over the wire.
-        return to_fixed(weight), {name: values[name].reshape(-1) for name in self._shapes}
+        return Prepared(units, {name: values[name].reshape(-1) for name in self._shapes}, reach)
 
     def commit(self, prepared: Prepared) -> None:
         """Add what ``prepare`` gave."""
-        units, flat = prepared
-        add = _add_fast if units <= MAX_FAST_WEIGHT * _ONE else _add_any
+        self._reach += prepared.reach
+        add = _add_fast if self._reach <= MAX_FAST_UNITS else _add_any
+        factor = math.nextafter(prepared.units * self._step, math.inf)
         scratch = np.empty(CHUNK, np.float64), np.empty(CHUNK, np.int64)
         for block in self._blocks:
             for name, place in block.places.items():
-                add(block.total[place], flat[name], float(units), self._summands == 0, scratch)
-        self._units += units
+                add(block.total[place], prepared.flat[name], factor, self._summands == 0, scratch)
+        self._units += prepared.units
         self._summands += 1
-        self._fast_summands += add is _add_fast
 
     def merge(self, other: FixedPointSum) -> None:
         """Add another sum of the same tensors: the same means, to the byte, as if its summands had been added here.
@@ -136,14 +170,15 @@ class FixedPointSum:
                 np.copyto(mine.total, theirs.total)
             else:
                 np.add(mine.total, theirs.total, out=mine.total)
+                np.subtract(mine.total, _SHIFT_BITS, out=mine.total)
         self._units += other._units
         self._summands += other._summands
-        self._fast_summands += other._fast_summands
+        self._reach += other._reach
 
     def check_mergeable(self, other: FixedPointSum) -> None:
         """Raise what ``merge`` would raise, changing nothing."""
-        if other._shapes != self._shapes:
-            raise ValueError("Only sums over the same tensors can be merged.")
+        if other._shapes != self._shapes or other._step != self._step:
+            raise ValueError("Only sums over the same tensors, in the same units, can be merged.")
         if self._units + other._units > MAX_TOTAL_WEIGHT * _ONE:
             raise OverflowError(f"The total weight would exceed {MAX_TOTAL_WEIGHT} cases.")
 
@@ -167,7 +202,8 @@ class FixedPointSum:
                 block.total = None
             found.update({name: flat[place].reshape(self._shapes[name]) for name, place in block.places.items()})
         if release:
-            self._units = self._summands = self._fast_summands = 0
+            self._units = self._summands = 0
+            self._reach = 0.0
         return found
 
     def _check_used(self) -> None:
@@ -175,15 +211,14 @@ class FixedPointSum:
             raise ValueError("There is no mean: nothing was added.")
 
     def _quotient(self, total: np.ndarray) -> np.ndarray:
-        """total / total weight as float32; both are in units of 2⁻³², which cancel."""
-        shift = np.uint64(self._fast_summands * _SHIFT_BITS % 2**64).astype(np.int64)
-        share = 1.0 / self._units
+        """The sum / total weight as float32."""
+        share = 1.0 / (self._units * self._step)
         result = np.empty(total.size, np.float32)
         wide, whole = np.empty(CHUNK, np.float64), np.empty(CHUNK, np.int64)
         for part in chunks(total.size):
             size = part.stop - part.start
             # Integers wrap around at 2⁶⁴ as often on the way up as here on the way down.
-            np.subtract(total[part], shift, out=whole[:size])
+            np.subtract(total[part], _SHIFT_BITS, out=whole[:size])
             np.copyto(wide[:size], whole[:size])
             np.multiply(wide[:size], share, out=wide[:size])
             np.copyto(result[part], wide[:size], casting="same_kind")
@@ -207,35 +242,23 @@ def _laid_out(shapes: Mapping[str, tuple[int, ...]]) -> list[_Block]:
     return blocks
 
 
-def _add_fast(total: np.ndarray, values: np.ndarray, units: float, first: bool, scratch: _Scratch) -> None:
-    """total += rint(values · units) + ``_SHIFT_BITS`` (``=`` for the first summand), for |values · units| ≤ 2⁵¹.
+def _add_fast(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: _Scratch) -> None:
+    """total += rint(values · factor) (first summand: ``_SHIFT_BITS`` + …), as long as the sum is surely below 2⁵¹."""
+    floats = total.view(np.float64)
+    for part in chunks(values.size):
+        product, place = scratch[0][: part.stop - part.start], floats[part]
+        np.copyto(product, values[part])
+        np.multiply(product, factor, out=product)
+        np.add(_SHIFT if first else place, product, out=place)
 
-    The product is exact for whole cases: 24 + 10 bits fit in the 53 of a float64.
-    """
-    wide = scratch[0]
-    bits = wide.view(np.int64)
+
+def _add_any(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: _Scratch) -> None:
+    """The same integers as ``_add_fast``, without its limit."""
     for part in chunks(values.size):
         size = part.stop - part.start
-        np.copyto(wide[:size], values[part])
-        np.multiply(wide[:size], units, out=wide[:size])
-        np.add(wide[:size], _SHIFT, out=wide[:size])
-        _put(total[part], bits[:size], first)
-
-
-def _add_any(total: np.ndarray, values: np.ndarray, units: float, first: bool, scratch: _Scratch) -> None:
-    """total += rint(values · units) (``=`` for the first summand); exact product for up to 2²⁰ whole cases."""
-    wide, whole = scratch
-    for part in chunks(values.size):
-        size = part.stop - part.start
-        np.copyto(wide[:size], values[part])
-        np.multiply(wide[:size], units, out=wide[:size])
-        np.rint(wide[:size], out=wide[:size])
-        np.copyto(whole[:size], wide[:size], casting="unsafe")
-        _put(total[part], whole[:size], first)
-
-
-def _put(total: np.ndarray, summand: np.ndarray, first: bool) -> None:
-    if first:
-        np.copyto(total, summand)
-    else:
-        np.add(total, summand, out=total)
+        product, whole, place = scratch[0][:size], scratch[1][:size], total[part]
+        np.copyto(product, values[part])
+        np.multiply(product, factor, out=product)
+        np.rint(product, out=product)
+        np.copyto(whole, product, casting="unsafe")
+        np.add(_SHIFT_BITS if first else place, whole, out=place)

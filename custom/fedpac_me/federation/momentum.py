@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedpac_me.errors import InputError
-
-_STATISTICS = ("running_mean", "running_var")
+from fedpac_me.federation.schema import is_statistic
 
 
 class ServerMomentum:
@@ -33,7 +32,7 @@ class ServerMomentum:
         """
         if self.beta == 0:
             return diff
-        return {name: value if _is_statistic(name) else self._moved(name, value) for name, value in diff.items()}
+        return {name: value if is_statistic(name) else self._moved(name, value) for name, value in diff.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of the velocities, for a checkpoint."""
@@ -60,7 +59,3 @@ class ServerMomentum:
         # With ``out`` a 0-d array stays an array.
         step = np.multiply(velocity, np.float32(self.beta), out=np.empty_like(velocity))
         return np.add(step, value, out=step)
-
-
-def _is_statistic(name: str) -> bool:
-    return name.rpartition(".")[2] in _STATISTICS

@@ -14,6 +14,7 @@ import numpy as np
 from fedpac_me.errors import InputError
 
 _EXPERT = re.compile(r"(?:^|\.)experts\.([0-9]{1,6})(?:\.|$)")
+_STATISTICS = ("running_mean", "running_var")
 _SIGNATURE_DIGITS = 16
 
 
@@ -21,6 +22,14 @@ def expert_of(name: str) -> int | None:
     """The expert that the tensor ``name`` belongs to (``…experts.<e>.…``), or ``None`` for a shared tensor."""
     found = _EXPERT.search(name)
     return int(found.group(1)) if found else None
+
+
+def is_statistic(name: str) -> bool:
+    """Whether ``name`` is a running statistic of a normalisation layer (``….running_mean``, ``….running_var``).
+
+    Statistics are averages of what the layer saw: on the scale of the activations, and not what descent moves.
+    """
+    return name.rpartition(".")[2] in _STATISTICS
 
 
 def signature(weights: Mapping[str, np.ndarray]) -> str:

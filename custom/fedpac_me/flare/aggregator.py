@@ -94,14 +94,14 @@ class ExpertWiseAggregator(Aggregator):
 
     def aggregate(self, fl_ctx: FLContext) -> Shareable:
         """The merged difference; an empty one, which leaves the model as it is, when there is no quorum."""
+        result = self._server.close()
         try:
-            result = self._server.close()
             self._publish(fl_ctx, result.record)
-            diff, meta = result.diff, {"round": result.record.round, "outcome": result.outcome}
         except Exception as error:
-            self.log_error(fl_ctx, f"The round could not be merged ({error!r}); the model is held.")
-            diff, meta = {}, {"outcome": "held"}
-        return DXO(DataKind.WEIGHT_DIFF, data=diff, meta=meta).to_shareable()
+            # A full disk must not cost the round: the merged difference is still right.
+            self.log_error(fl_ctx, f"The round was merged, but its ledger or its figures could not be written: {error!r}.")
+        meta = {"round": result.record.round, "outcome": result.outcome}
+        return DXO(DataKind.WEIGHT_DIFF, data=result.diff, meta=meta).to_shareable()
 
     def reset(self, fl_ctx: FLContext) -> None:
         """Nothing to do: the next round's ``begin`` starts afresh."""
@@ -111,9 +111,10 @@ class ExpertWiseAggregator(Aggregator):
         return self._server.accepted_scores()
 
     def _begin(self, fl_ctx: FLContext) -> None:
-        model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
-        round_number = fl_ctx.get_prop(AppConstants.CURRENT_ROUND)
-        self._server.begin(round_number, model[ModelLearnableKey.WEIGHTS])
+        model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL) or {}
+        fault = self._server.begin(fl_ctx.get_prop(AppConstants.CURRENT_ROUND), model.get(ModelLearnableKey.WEIGHTS, {}))
+        if fault:
+            self.log_error(fl_ctx, f"The round takes no updates: {fault}")
 
     def _book_error_reply(self, fl_ctx: FLContext) -> None:
         result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)

@@ -89,7 +89,9 @@ class Site:
         self._save_state()
         if self._keeps_own_model:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
-        diff = {name: value - weights[name] for name, value in get_weights(self.trainer.model).items()}
+        # asarray: the difference of two 0-d arrays would be a scalar, which the wire contract refuses.
+        trained = get_weights(self.trainer.model)
+        diff = {name: np.asarray(value - weights[name]) for name, value in trained.items()}
         meta = self._meta(weights, metrics, start, cases=len(self.crops), steps=result.steps)
         return SiteUpdate(diff, meta)
 
