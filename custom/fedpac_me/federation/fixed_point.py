@@ -18,7 +18,7 @@ within 2⁻²⁵ / N. Weights keep 26 significant bits, which is exact for whole
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,8 @@ _ONE = 2**FRACTION_BITS
 # Tensors share blocks of at least 8 MiB, for which the system hands out memory in large pages.
 _BLOCK = 2**20
 
-_Scratch = tuple[np.ndarray, np.ndarray]
+# Looks at a chunk of a tensor before it is added: returns a bound of its values' size, or raises to refuse it.
+Check = Callable[[str, np.ndarray], float]
 
 
 def chunks(size: int) -> Iterator[slice]:
@@ -69,11 +70,11 @@ def to_fixed(weight: float) -> int:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A summand that is known to fit: its weight in units, its tensors flat, a bound of weight · value in units."""
+    """A summand that fits: its weight in units, its tensors flat, and what the sum knew before it."""
 
     units: int
     flat: dict[str, np.ndarray]
-    reach: float
+    reach_before: list[float]
 
 
 @dataclass
@@ -83,6 +84,16 @@ class _Block:
     places: dict[str, slice]
     size: int
     total: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A chunk of one tensor, and where it is added."""
+
+    name: str
+    part: slice
+    block: _Block
+    place: slice
 
 
 class FixedPointSum:
@@ -97,9 +108,11 @@ class FixedPointSum:
         # What a product of a value and a weight in units of 2⁻³² is multiplied by; exact, a power of two.
         self._step = 2.0 ** (fraction_bits - FRACTION_BITS)
         self._blocks = _laid_out(self._shapes)
+        self._pieces = [piece for block in self._blocks for piece in _pieces(block)]
+        # A bound of the sum in each piece, in units.
+        self._reach = [0.0] * len(self._pieces)
         self._units = 0
         self._summands = 0
-        self._reach = 0.0
 
     @property
     def max_abs(self) -> float:
@@ -115,44 +128,75 @@ class FixedPointSum:
         """Whether ``weight`` can be added without leaving the proven range."""
         return self._units + to_fixed(weight) <= MAX_TOTAL_WEIGHT * _ONE
 
-    def add(self, values: Mapping[str, np.ndarray], weight: float, largest: float | None = None) -> None:
+    def add(self, values: Mapping[str, np.ndarray], weight: float, check: Check | None = None) -> None:
         """Add ``weight`` times ``values`` (floating point, every tensor of the set).
 
-        No value may be larger than ``largest``, by default ``max_abs``; the smaller it is, the longer the fast way of
-        adding can be used. It has no influence on the sum.
+        ``check`` sees every chunk before it is added; without it the caller vouches for |value| ≤ ``max_abs``.
 
         Raises:
             OverflowError: the total weight would exceed ``MAX_TOTAL_WEIGHT``.
             ValueError: the weight is negative or not finite, or a shape differs.
             KeyError: a tensor is missing.
-        After an error nothing has been added.
+        After an error, those of ``check`` too, the sum is what it was.
         """
-        self.commit(self.prepare(values, weight, largest))
+        self.commit(self.prepare(values, weight), check)
 
-    def prepare(self, values: Mapping[str, np.ndarray], weight: float, largest: float | None = None) -> Prepared:
-        """Do everything of ``add`` that can fail, so that several sums can be changed together or not at all."""
+    def prepare(self, values: Mapping[str, np.ndarray], weight: float) -> Prepared:
+        """Do everything of ``add`` that can fail before a value is looked at; changes nothing."""
         if not self.has_room(weight):
             raise OverflowError(f"The total weight would exceed {MAX_TOTAL_WEIGHT} cases.")
         for name, shape in self._shapes.items():
             if values[name].shape != shape:
                 raise ValueError(f"'{name}' has shape {values[name].shape}, expected {shape}.")
         self._allocate()
-        units = to_fixed(weight)
-        reach = units * self._step * min(self.max_abs, self.max_abs if largest is None else largest)
         # A view where the array is contiguous, as everything is that came over the wire.
-        return Prepared(units, {name: values[name].reshape(-1) for name in self._shapes}, reach)
+        flat = {name: values[name].reshape(-1) for name in self._shapes}
+        return Prepared(to_fixed(weight), flat, list(self._reach))
 
-    def commit(self, prepared: Prepared) -> None:
-        """Add what ``prepare`` gave."""
-        self._reach += prepared.reach
-        add = _add_fast if self._reach <= MAX_FAST_UNITS else _add_any
-        factor = math.nextafter(prepared.units * self._step, math.inf)
-        scratch = np.empty(CHUNK, np.float64), np.empty(CHUNK, np.int64)
-        for block in self._blocks:
-            for name, place in block.places.items():
-                add(block.total[place], prepared.flat[name], factor, self._summands == 0, scratch)
+    def commit(self, prepared: Prepared, check: Check | None = None) -> None:
+        """Add what ``prepare`` gave; whatever ``check`` raises, the chunks before it are taken back."""
+        factor, scratch = self._factor(prepared), np.empty(CHUNK, np.float64)
+        done = 0
+        try:
+            for number, piece in enumerate(self._pieces):
+                values = prepared.flat[piece.name][piece.part]
+                largest = self.max_abs if check is None else check(piece.name, values)
+                self._reach[number] += factor * largest
+                self._put(number, values, factor, scratch)
+                done += 1
+        except BaseException:
+            self._take_back(prepared, done)
+            raise
         self._units += prepared.units
         self._summands += 1
+
+    def retract(self, prepared: Prepared) -> None:
+        """Undo the last ``commit``: integers come back to the very same bits."""
+        self._units -= prepared.units
+        self._summands -= 1
+        self._take_back(prepared, len(self._pieces))
+
+    def _take_back(self, prepared: Prepared, done: int) -> None:
+        # Before the first summand the content does not count.
+        if self._summands:
+            factor, scratch = -self._factor(prepared), np.empty(CHUNK, np.float64)
+            for number, piece in enumerate(self._pieces[:done]):
+                self._put(number, prepared.flat[piece.name][piece.part], factor, scratch)
+        self._reach = list(prepared.reach_before)
+
+    def _factor(self, prepared: Prepared) -> float:
+        return math.nextafter(prepared.units * self._step, math.inf)
+
+    def _put(self, number: int, values: np.ndarray, factor: float, scratch: np.ndarray) -> None:
+        piece = self._pieces[number]
+        add = _add_fast if self._reach[number] <= MAX_FAST_UNITS else _add_any
+        add(piece.block.total[piece.place], values, factor, self._summands == 0, scratch)
+
+    def inspect(self, values: Mapping[str, np.ndarray], check: Check) -> None:
+        """Show ``check`` the tensors of the set that are there, as ``add`` would, without adding them."""
+        for piece in self._pieces:
+            if piece.name in values:
+                check(piece.name, values[piece.name].reshape(-1)[piece.part])
 
     def merge(self, other: FixedPointSum) -> None:
         """Add another sum of the same tensors: the same means, to the byte, as if its summands had been added here.
@@ -173,7 +217,7 @@ class FixedPointSum:
                 np.subtract(mine.total, _SHIFT_BITS, out=mine.total)
         self._units += other._units
         self._summands += other._summands
-        self._reach += other._reach
+        self._reach = [mine + theirs for mine, theirs in zip(self._reach, other._reach, strict=True)]
 
     def check_mergeable(self, other: FixedPointSum) -> None:
         """Raise what ``merge`` would raise, changing nothing."""
@@ -203,7 +247,7 @@ class FixedPointSum:
             found.update({name: flat[place].reshape(self._shapes[name]) for name, place in block.places.items()})
         if release:
             self._units = self._summands = 0
-            self._reach = 0.0
+            self._reach = [0.0] * len(self._pieces)
         return found
 
     def _check_used(self) -> None:
@@ -242,23 +286,24 @@ def _laid_out(shapes: Mapping[str, tuple[int, ...]]) -> list[_Block]:
     return blocks
 
 
-def _add_fast(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: _Scratch) -> None:
-    """total += rint(values · factor) (first summand: ``_SHIFT_BITS`` + …), as long as the sum is surely below 2⁵¹."""
-    floats = total.view(np.float64)
-    for part in chunks(values.size):
-        product, place = scratch[0][: part.stop - part.start], floats[part]
-        np.copyto(product, values[part])
-        np.multiply(product, factor, out=product)
-        np.add(_SHIFT if first else place, product, out=place)
+def _pieces(block: _Block) -> Iterator[_Piece]:
+    for name, place in block.places.items():
+        for part in chunks(place.stop - place.start):
+            yield _Piece(name, part, block, slice(place.start + part.start, place.start + part.stop))
 
 
-def _add_any(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: _Scratch) -> None:
+def _add_fast(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: np.ndarray) -> None:
+    """total += rint(values · factor) (first summand: ``_SHIFT_BITS`` + …), while the sum is surely below 2⁵¹."""
+    product, floats = scratch[: values.size], total.view(np.float64)
+    np.copyto(product, values)
+    np.multiply(product, factor, out=product)
+    np.add(_SHIFT if first else floats, product, out=floats)
+
+
+def _add_any(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: np.ndarray) -> None:
     """The same integers as ``_add_fast``, without its limit."""
-    for part in chunks(values.size):
-        size = part.stop - part.start
-        product, whole, place = scratch[0][:size], scratch[1][:size], total[part]
-        np.copyto(product, values[part])
-        np.multiply(product, factor, out=product)
-        np.rint(product, out=product)
-        np.copyto(whole, product, casting="unsafe")
-        np.add(_SHIFT_BITS if first else place, whole, out=place)
+    product = scratch[: values.size]
+    np.copyto(product, values)
+    np.multiply(product, factor, out=product)
+    np.rint(product, out=product)
+    np.add(_SHIFT_BITS if first else total, product.astype(np.int64), out=total)

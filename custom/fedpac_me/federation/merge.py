@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fedpac_me.federation.fixed_point import FixedPointSum
-from fedpac_me.federation.schema import Schema
+from fedpac_me.federation.fixed_point import STATISTIC_BITS, Check, FixedPointSum, Prepared
+from fedpac_me.federation.schema import Schema, is_statistic
 
 # Below this total mass (a thousandth of a case) the fixed-point resolution 2⁻³³ / mass would no longer be fine against
 # a weight's update, and nobody has really used the expert: it is left as it is.
@@ -24,26 +24,37 @@ class ExpertWiseMerge:
     """Accumulates checked updates of one round in O(1) models of memory and in any order."""
 
     def __init__(self, schema: Schema) -> None:
-        self._shared = _sum_over(schema, schema.shared_keys)
-        self._experts = tuple(_sum_over(schema, keys) for keys in schema.expert_keys)
+        # The shared tensors, then each expert.
+        self._groups = tuple(_sums_over(schema, keys) for keys in (schema.shared_keys, *schema.expert_keys))
 
     def has_room(self, cases: int, expert_mass: Sequence[float] | None = None) -> bool:
         """Whether one more site of this size stays within the proven range of the sums."""
         return all(total.has_room(weight) for total, weight in self._weighted(cases, expert_mass))
 
-    def add(self, diff: Mapping[str, np.ndarray], cases: int, expert_mass: Sequence[float] | None = None) -> None:
-        """Add one site's update, which ``update.check`` has accepted; all of it or, after an error, nothing.
+    def add(
+        self,
+        diff: Mapping[str, np.ndarray],
+        cases: int,
+        expert_mass: Sequence[float] | None = None,
+        check: Check | None = None,
+    ) -> None:
+        """Add one site's update; all of it or, after an error, nothing: the sums are the same to the byte.
 
-        Keys of experts with zero mass are not looked at and may be missing.
+        ``check`` sees every chunk of ``diff`` just before it is added, which saves reading the update twice; without
+        it ``update.check`` must have accepted the values. Keys of experts with zero mass may be missing.
 
         Raises:
             OverflowError: more cases in all than ``fixed_point.MAX_TOTAL_WEIGHT``.
             ValueError, KeyError: a wrong shape, weight or number of masses, a missing tensor.
         """
-        used = [(total, weight) for total, weight in self._weighted(cases, expert_mass) if weight > 0]
-        prepared = [(total, total.prepare(diff, weight)) for total, weight in used]
-        for total, ready in prepared:
-            total.commit(ready)
+        weighted = list(self._weighted(cases, expert_mass))
+        prepared = [(total, total.prepare(diff, weight)) for total, weight in weighted if weight > 0]
+        # A check looks at NaN without being surprised.
+        with np.errstate(all="ignore"):
+            if check is not None:
+                for total in (total for total, weight in weighted if weight == 0):
+                    total.inspect(diff, check)
+            _commit_all(prepared, check)
 
     def merge(self, other: ExpertWiseMerge) -> None:
         """Add what another merge of the same schema has gathered: the same bytes as one level.
@@ -65,20 +76,36 @@ class ExpertWiseMerge:
         With ``release`` each accumulator is freed as soon as its mean is taken; the merge is then spent.
         """
         merged: dict[str, np.ndarray] = {}
-        if self._shared.total_weight > 0:
-            merged.update(self._shared.means(release))
-        for expert in self._experts:
-            if expert.total_weight >= MIN_EXPERT_MASS:
-                merged.update(expert.means(release))
+        for number, sums in enumerate(self._groups):
+            least = MIN_EXPERT_MASS if number else 1.0
+            for total in sums:
+                if total.total_weight >= least:
+                    merged.update(total.means(release))
         return merged
 
-    def _sums(self) -> tuple[FixedPointSum, ...]:
-        return (self._shared, *self._experts)
+    def _sums(self) -> Iterator[FixedPointSum]:
+        return (total for sums in self._groups for total in sums)
 
     def _weighted(self, cases: int, expert_mass: Sequence[float] | None) -> Iterator[tuple[FixedPointSum, float]]:
         weights = (cases, *(expert_mass or ()))
-        return zip(self._sums(), weights, strict=True)
+        groups = zip(self._groups, weights, strict=True)
+        return ((total, weight) for sums, weight in groups for total in sums)
 
 
-def _sum_over(schema: Schema, keys: Sequence[str]) -> FixedPointSum:
-    return FixedPointSum({name: schema.shapes[name] for name in keys})
+def _commit_all(prepared: Sequence[tuple[FixedPointSum, Prepared]], check: Check | None) -> None:
+    done: list[tuple[FixedPointSum, Prepared]] = []
+    try:
+        for total, ready in prepared:
+            total.commit(ready, check)
+            done.append((total, ready))
+    except BaseException:
+        for total, ready in done:
+            total.retract(ready)
+        raise
+
+
+def _sums_over(schema: Schema, keys: Sequence[str]) -> tuple[FixedPointSum, FixedPointSum]:
+    """The sums of a group: weights, and statistics, which are coarser but reach further."""
+    weights = {name: schema.shapes[name] for name in keys if not is_statistic(name)}
+    statistics = {name: schema.shapes[name] for name in keys if is_statistic(name)}
+    return FixedPointSum(weights), FixedPointSum(statistics, STATISTIC_BITS)

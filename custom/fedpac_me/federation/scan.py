@@ -1,54 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass over the values of an update: are they all finite and small, and how long is the whole vector?"""
+"""One look at the values of an update: are they all finite and small, and how long is the whole vector?"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from fedpac_me.federation.fixed_point import chunks
 from fedpac_me.federation.rejection import Rejected, show
 
+# float32 sums of CHUNK squares may come out smaller by up to 2¹⁶ · 2⁻²⁴ of themselves.
+_MARGIN = 1.01
 
-def measured_norm(diff: Mapping[str, np.ndarray], names: Iterable[str], max_abs: float) -> float:
-    """L2 norm of the tensors ``names`` of ``diff``: float32 within a chunk, float64 over the chunks, 6 digits.
 
-    (More digits would be noise, and would depend on how BLAS splits a dot product.) Works through chunks that stay in
-    the cache: no temporary of the size of a tensor.
+class Scan:
+    """Checks the chunks of one update while it sums up their squares; call it with every chunk once.
 
-    Raises:
-        Rejected: a value is NaN, infinite or larger than ``max_abs``; the sentence names the tensor.
+    Args:
+        bound: the largest value that the tensor of that name may hold.
     """
-    squares = (_checked_square(name, diff[name], max_abs) for name in names)
-    return float(f"{math.sqrt(math.fsum(squares)):.6g}")
+
+    def __init__(self, bound: Callable[[str], float]) -> None:
+        self._bound = bound
+        self._squares: list[float] = []
+
+    def __call__(self, name: str, values: np.ndarray) -> float:
+        """Check a chunk; returns a number that no value in it exceeds in size.
+
+        No value exceeds the root of the sum of squares, and NaN and Inf carry over into it: as long as that sum is
+        well below the bound nothing else needs to be looked at. Half of it leaves room for rounding. Overflow and
+        signalling NaN may warn in here: call it under ``np.errstate(all="ignore")``.
+
+        Raises:
+            Rejected: a value is NaN, infinite or too large; the sentence names the tensor.
+        """
+        chunk = values.astype(np.float32, copy=False)
+        square = float(np.dot(chunk, chunk))
+        self._squares.append(square)
+        bound = self._bound(name)
+        if square <= 0.5 * bound * bound:
+            return _MARGIN * math.sqrt(square)
+        _check_each(name, chunk, bound)
+        return bound
+
+    @property
+    def norm(self) -> float:
+        """L2 norm of everything seen: float32 within a chunk, exact over the chunks, 6 digits.
+
+        More digits would be noise, and would depend on how BLAS splits a dot product.
+        """
+        return float(f"{math.sqrt(math.fsum(self._squares)):.6g}")
 
 
-def _checked_square(name: str, values: np.ndarray, max_abs: float) -> float:
-    """Σ v² of a tensor.
-
-    No value exceeds the root of the sum of squares, and NaN and Inf carry over into it: as long as a chunk's sum is
-    well below the bound nothing else needs to be looked at. Half of it leaves room for rounding.
-    """
-    flat = values.reshape(-1)
-    squares: list[float] = []
-    # Overflow and signalling NaN would warn; they are found and refused below.
+def measured_norm(diff: Mapping[str, np.ndarray], names: Iterable[str], bound: Callable[[str], float]) -> float:
+    """``Scan`` of the tensors ``names`` of ``diff``: their norm. Raises ``Rejected``."""
+    scan = Scan(bound)
     with np.errstate(all="ignore"):
-        for part in chunks(flat.size):
-            chunk = flat[part].astype(np.float32, copy=False)
-            square = float(np.dot(chunk, chunk))
-            if not square <= 0.5 * max_abs * max_abs:
-                _check_each(name, chunk, max_abs)
-            squares.append(square)
-    return math.fsum(squares)
+        for name in names:
+            flat = diff[name].reshape(-1)
+            for part in chunks(flat.size):
+                scan(name, flat[part])
+    return scan.norm
 
 
-def _check_each(name: str, chunk: np.ndarray, max_abs: float) -> None:
+def _check_each(name: str, chunk: np.ndarray, bound: float) -> None:
     # np.min and np.max pass NaN on, so no comparison can be fooled by one.
     low, high = float(np.min(chunk)), float(np.max(chunk))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise Rejected(f"{show(name)} must be finite, got NaN or infinity (non_finite).")
     largest = max(high, -low)
-    if largest > max_abs:
-        raise Rejected(f"{show(name)} must stay within ±{max_abs:g}, got a value of size {largest:.6g}.")
+    if largest > bound:
+        raise Rejected(f"{show(name)} must stay within ±{bound:.7g}, got a value of size {largest:.6g}.")

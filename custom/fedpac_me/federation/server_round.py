@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from fedpac_me.federation.fixed_point import MAX_TOTAL_WEIGHT
 from fedpac_me.federation.ledger import RoundRecord
 from fedpac_me.federation.merge import ExpertWiseMerge
 from fedpac_me.federation.momentum import ServerMomentum
-from fedpac_me.federation.rejection import kind, one_line, show
+from fedpac_me.federation.rejection import Rejected, kind, one_line, show
+from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema
 from fedpac_me.federation.update import DEFAULT_LIMITS, Contribution, Limits, Verdict
 
@@ -184,25 +185,30 @@ class RoundServer:
         if now.schema is None or now.merge is None or now.fault:
             return Verdict(ok=False, reason=f"Round {now.number} takes no updates: {one_line(now.fault)}")
         heard = now.abstained | now.accepted.keys()
-        verdict = update.check(now.schema, contribution, now.number, heard, self.limits)
-        if not verdict.ok or verdict.abstained or self.share == "nothing":
+        adds = self.share != "nothing"
+        verdict = update.check(now.schema, contribution, now.number, heard, self.limits, values=not adds)
+        if not verdict.ok or verdict.abstained or not adds:
             return verdict
         return self._added(now, now.merge, contribution, verdict)
 
     def _added(self, now: _Open, merge: ExpertWiseMerge, contribution: Contribution, verdict: Verdict) -> Verdict:
+        """Check the values and add them, chunk by chunk; a rejection takes back what was added."""
         if not merge.has_room(verdict.cases, verdict.expert_mass):
             return Verdict(
                 ok=False,
                 reason=f"All sites together may report {MAX_TOTAL_WEIGHT} cases, {verdict.cases} more are too many.",
             )
+        scan = Scan(self.limits.bound)
         try:
-            merge.add(contribution.diff, verdict.cases, verdict.expert_mass)
+            merge.add(contribution.diff, verdict.cases, verdict.expert_mass, scan)
+        except Rejected as rejected:
+            return Verdict(ok=False, reason=str(rejected))
         except Exception as error:
             # Nothing a site sends gets here, but memory can run out; sums that may be half added must not be used.
             _log.exception("An accepted update could not be added")
             now.fault = f"An update could not be added ({kind(error)}), so the round's sums are not used."
             return Verdict(ok=False, reason=now.fault)
-        return verdict
+        return replace(verdict, norm=scan.norm)
 
     def _closed(self, now: _Open) -> tuple[dict[str, np.ndarray], str]:
         """The difference and the outcome."""

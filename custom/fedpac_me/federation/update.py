@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 import fedpac_me
 from fedpac_me.federation import facts
-from fedpac_me.federation.fixed_point import MAX_ABS, MAX_TOTAL_WEIGHT
+from fedpac_me.federation.fixed_point import MAX_ABS, MAX_ABS_STATISTIC, MAX_TOTAL_WEIGHT
 from fedpac_me.federation.rejection import Rejected, kind, show
 from fedpac_me.federation.scan import measured_norm
-from fedpac_me.federation.schema import Schema
+from fedpac_me.federation.schema import Schema, is_statistic
 
 PROTOCOL = 1
 DATA_KIND = "WEIGHT_DIFF"
@@ -30,14 +30,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what one site may send. They may be tightened, not widened: the merge is proven for these."""
+    """Bounds of what one site may send. They cannot be wider than what the merge is proven for.
 
-    max_cases: int = MAX_TOTAL_WEIGHT
+    ``max_abs`` is for weights, ``max_statistic`` for the running statistics of normalisation layers, which are as
+    large as activations get. By default a site may state a 64th of the cases that fit in a round at most: no single
+    site can take the room of the others.
+    """
+
+    max_cases: int = 2**14
     max_abs: float = MAX_ABS
+    max_statistic: float = MAX_ABS_STATISTIC
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_cases <= MAX_TOTAL_WEIGHT or not 0 < self.max_abs <= MAX_ABS:
-            raise ValueError(f"Limits must be within 1 to {MAX_TOTAL_WEIGHT} cases and ±{MAX_ABS:g}, got {self}.")
+        proven = 0 < self.max_abs <= MAX_ABS and 0 < self.max_statistic <= MAX_ABS_STATISTIC
+        if not 1 <= self.max_cases <= MAX_TOTAL_WEIGHT or not proven:
+            raise ValueError(
+                f"Limits must be within 1 to {MAX_TOTAL_WEIGHT} cases, ±{MAX_ABS:g} for weights and "
+                f"±{MAX_ABS_STATISTIC:.7g} for statistics, got {self}."
+            )
+
+    def bound(self, name: str) -> float:
+        """The largest value that the tensor ``name`` may hold."""
+        return self.max_statistic if is_statistic(name) else self.max_abs
 
 
 DEFAULT_LIMITS = Limits()
@@ -75,10 +89,18 @@ def check(
     expected_round: int,
     already: Collection[str],
     limits: Limits = DEFAULT_LIMITS,
+    values: bool = True,
 ) -> Verdict:
-    """Judge a contribution to round ``expected_round``; ``already``: the sites that were heard. Never raises."""
+    """Judge a contribution to round ``expected_round``; ``already``: the sites that were heard. Never raises.
+
+    With ``values`` false the tensors' values are not looked at: whoever uses them must show them to a ``Scan``.
+    """
     try:
-        return _checked(schema, contribution, expected_round, already, limits)
+        verdict = _checked(schema, contribution, expected_round, already, limits)
+        if not values or verdict.abstained:
+            return verdict
+        names = [name for name in schema.names if name in contribution.diff]
+        return replace(verdict, norm=measured_norm(contribution.diff, names, limits.bound))
     except Rejected as rejected:
         return Verdict(ok=False, reason=str(rejected))
     except Exception as error:
@@ -98,6 +120,7 @@ def payload_bytes(contribution: Contribution) -> int:
 def _checked(
     schema: Schema, contribution: Contribution, expected_round: int, already: Collection[str], limits: Limits
 ) -> Verdict:
+    """Everything but the values."""
     if type(contribution) is not Contribution:
         raise Rejected(f"Expected a contribution, got {show(contribution)}.")
     _check_envelope(contribution, expected_round, already)
@@ -113,11 +136,9 @@ def _checked(
     steps = facts.read_count(meta, "steps", facts.MAX_STEPS)
     mass = facts.read_expert_mass(meta, schema.experts, cases)
     _check_keys(schema, diff, mass or ())
-    names = [name for name in schema.names if name in diff]
-    for name in names:
+    for name in diff:
         _check_array(name, diff[name], schema.shapes[name])
-    norm = measured_norm(diff, names, limits.max_abs)
-    return Verdict(True, "", cases, steps, mass, False, metrics, seconds, norm)
+    return Verdict(True, "", cases, steps, mass, False, metrics, seconds)
 
 
 def _check_envelope(contribution: Contribution, expected_round: int, already: Collection[str]) -> None:

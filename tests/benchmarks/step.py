@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One local training step, and one whole-volume prediction, against the same network in bare MONAI."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from monai.losses import DiceCELoss
+from monai.networks.nets import SegResNet
+
+from fedpac_me.config import load_config
+from fedpac_me.data.crops import Batch, TrainingCrops
+from fedpac_me.data.layouts import find_case
+from fedpac_me.data.phantom.case import make_case
+from fedpac_me.data.phantom.hospitals import plan_cases
+from fedpac_me.data.scan import Scan, load_scan
+from fedpac_me.data.site import folder_settings
+from fedpac_me.data.splits import split_cases
+from fedpac_me.learning.inference import predict_labels
+from fedpac_me.learning.trainer import Trainer
+from fedpac_me.model.backbone import build_model
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+REPEATS = 5
+STEPS = 10
+
+
+def measure(phantom: Path) -> list[str]:
+    """Rows of the table: what, ours, the other, ratio, limit."""
+    torch.set_num_threads(1)
+    config = load_config(ROOT / "app_configs/fedavg.json")
+    network = build_model(config.model, 0)
+    return [_step_row(config, network, phantom), _inference_row(config, network)]
+
+
+def _step_row(config, network, phantom: Path) -> str:
+    cases = split_cases(folder_settings(phantom / "site-1").data).train
+    crops = TrainingCrops(cases, config.data, 0, "site-1")
+    trainer = Trainer(build_model(config.model, 0), config, CPU)
+    bare = _BareLoop(_plain(network), config)
+    ours, theirs = _interleaved(
+        lambda: trainer.train_round(crops.batches(0, STEPS, 2), 0), lambda: bare.run(crops.batches(0, STEPS, 2))
+    )
+    return _row("training step, batch 2 of 32³ (ms)", 1000 * ours / STEPS, 1000 * theirs / STEPS, 1.10)
+
+
+def _inference_row(config, network) -> str:
+    scan = _full_size_scan()
+    plain = _plain(network).to(memory_format=torch.channels_last_3d).eval()
+    image = torch.from_numpy(scan.image)[None]
+
+    @torch.inference_mode()
+    def bare() -> torch.Tensor:
+        return sliding_window_inference(
+            image,
+            (config.data.crop,) * 3,
+            config.evaluation.window_batch,
+            lambda windows: plain(windows.to(memory_format=torch.channels_last_3d)),
+            overlap=config.evaluation.overlap,
+            mode="gaussian",
+        )
+
+    network.to(memory_format=torch.channels_last_3d)
+    ours, theirs = _interleaved(lambda: predict_labels(network, scan, config, CPU), bare, repeats=2)
+    return _row("prediction of a 240×240×155 volume (s)", ours, theirs, 1.15)
+
+
+def _full_size_scan() -> Scan:
+    plan = plan_cases(0)[0]
+    made = make_case(plan, (240, 240, 155), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        case = Path(folder) / plan.id
+        _save(made, case)
+        return load_scan(find_case(case), 0)
+
+
+def _save(made, folder: Path) -> None:
+    import nibabel
+
+    folder.mkdir()
+    for name, volume in {**made.images, "seg": made.labels}.items():
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1, -1, 1, 1])), folder / f"{folder.name}_{name}.nii.gz")
+
+
+def _plain(network) -> SegResNet:
+    plain = SegResNet(3, 8, 4, 3, norm=("INSTANCE", {"affine": True}), blocks_down=(1, 1, 1, 1), blocks_up=(1, 1, 1))
+    plain.load_state_dict(network.backbone.state_dict())
+    return plain
+
+
+class _BareLoop:
+    """What a MONAI tutorial does: network, DiceCE loss, AdamW."""
+
+    def __init__(self, network: SegResNet, config) -> None:
+        self.network = network.to(memory_format=torch.channels_last_3d).train()
+        self.loss = DiceCELoss(sigmoid=True)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning.learning_rate)
+
+    def run(self, batches) -> None:
+        batch: Batch
+        for batch in batches:
+            image = batch.image.to(memory_format=torch.channels_last_3d)
+            self.optimizer.zero_grad()
+            self.loss(self.network(image), batch.regions).backward()
+            self.optimizer.step()
+
+
+def _interleaved(one: Callable, other: Callable, repeats: int = REPEATS) -> tuple[float, float]:
+    """Median seconds of each, measured in turns so that both see the same machine."""
+    one(), other()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for run, times in zip((one, other), seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
+
+
+def _row(what: str, ours: float, theirs: float, limit: float) -> str:
+    return f"| {what} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} | ≤ {limit:.2f} |"

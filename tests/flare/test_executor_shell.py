@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor as FLARE calls it: tasks in, replies out, never an exception, never a file name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flare_tools import MARK
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_context import FLContextManager
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
+
+from fedpac_me.config import load_config
+from fedpac_me.flare.error_reply import reason_of
+from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.model.backbone import build_model, get_weights
+
+
+@pytest.fixture
+def data(hospitals, tmp_path, monkeypatch):
+    folder = shutil.copytree(hospitals, tmp_path / "data")
+    monkeypatch.setenv("FEDPAC_ME_DATA", str(folder))
+    return folder
+
+
+class Client:
+    """A site's executor and the FLARE around it."""
+
+    def __init__(self, folder, config) -> None:
+        self.config = load_config(config)
+        self.executor = FedPacMeExecutor(self.config.to_dict())
+        workspace = SimpleNamespace(get_run_dir=lambda job: str(folder), get_site_config_dir=lambda: str(folder / "kit"))
+        engine = SimpleNamespace(get_workspace=lambda: workspace, fire_event=lambda *args: None)
+        self.fl_ctx = FLContextManager(engine, "site-1", "job").new_context()
+
+    def do(self, task: str = "train", weights=None, signal: Signal | None = None) -> Shareable:
+        if weights is None:
+            weights = get_weights(build_model(self.config.model, 0))
+        shareable = DXO(DataKind.WEIGHTS, data=weights).to_shareable()
+        shareable.set_header(AppConstants.CURRENT_ROUND, 0)
+        return self.executor.execute(task, shareable, self.fl_ctx, signal or Signal())
+
+
+@pytest.fixture
+def client(tmp_path, tiny_config, data) -> Client:
+    return Client(tmp_path / "run", tiny_config)
+
+
+def test_only_numpy_and_builtins_go_over_the_wire(client):
+    dxo = from_shareable(client.do())
+    assert DataKind(dxo.data_kind) is DataKind.WEIGHT_DIFF
+    assert {(type(value), value.dtype.name) for value in dxo.data.values()} == {(np.ndarray, "float32")}
+    json.dumps(dxo.meta)  # builtins only
+    assert dxo.meta["cases"] == 2
+
+
+def test_an_evaluation_is_metrics(client):
+    dxo = from_shareable(client.do("validate"))
+    assert DataKind(dxo.data_kind) is DataKind.METRICS
+    json.dumps(dxo.data)
+
+
+def test_an_unknown_task_does_not_abort_the_job(client):
+    assert client.do("dance").get_return_code() == ReturnCode.TASK_UNSUPPORTED
+
+
+def test_an_abort_is_answered_as_one(client):
+    signal = Signal()
+    signal.trigger(True)
+    assert client.do(signal=signal).get_return_code() == ReturnCode.TASK_ABORTED
+
+
+def test_bad_data_is_an_error_reply_and_the_file_name_stays_in_the_private_log(client, data, tmp_path):
+    path = data / "site-1" / f"{MARK}_1_0" / f"{MARK}_1_0_t1.nii.gz"
+    path.write_bytes(b"broken")
+    reply = client.do()
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert "private.log" in reason_of(reply)
+    assert MARK not in json.dumps(dict(reply), default=str)
+    assert f"{MARK}_1_0_t1.nii.gz" in (tmp_path / "run/fedpac_me/private.log").read_text()
+
+
+def test_nan_in_the_received_model_is_refused_by_the_site(client):
+    weights = get_weights(build_model(client.config.model, 0))
+    name = next(iter(weights))
+    weights[name] = np.full_like(weights[name], np.nan)
+    reply = client.do(weights=weights)
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+
+
+def test_a_model_of_another_shape_is_an_error_reply(client):
+    reply = client.do(weights={"a": np.zeros(3, np.float32)})
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+
+
+def test_show_stats_shows_round_loss_and_dice(client):
+    client.do()
+    collector = GroupInfoCollector()
+    client.fl_ctx.set_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR, collector, private=True, sticky=False)
+    client.executor.handle_event(InfoCollector.EVENT_TYPE_GET_STATS, client.fl_ctx)
+    shown = collector.info["FedPAC-ME site"]
+    assert (shown["round"], shown["site"], shown["role"]) == (0, "site-1", "train")
+    assert {"train_loss", "dice_mean"} <= shown.keys()
