@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every target installs what it needs first. Run from the folder that holds this file.
+# The demo, the tests and the benches install what they need first. Run from the folder that holds this file.
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train one configuration in the FLARE simulator, or export it as a job folder.
 
-    python jobs/train.py --config app_configs/fedavg.json
-    python jobs/train.py --config app_configs/fedavg.json --export --export-dir build/jobs
+python jobs/train.py --config app_configs/fedavg.json
+python jobs/train.py --config app_configs/fedavg.json --export --export-dir build/jobs
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Example: python jobs/train.py --config app_configs/fedavg.json --rounds 10 --name quick",
     )
     parser.add_argument("--config", type=Path, required=True, help="a file of app_configs/ or one like it")
-    parser.add_argument("--data", type=Path, help=f"folder with one folder a hospital (default: {DEFAULT_DATA}, written if missing)")
+    parser.add_argument(
+        "--data", type=Path, help=f"folder with one folder a hospital (default: {DEFAULT_DATA}, written if missing)"
+    )
     parser.add_argument("--rounds", type=int, help="overrides federation.rounds")
     parser.add_argument("--seed", type=int, help="overrides seed")
     parser.add_argument("--name", help="name of the run and the job (default: the config's method)")
@@ -36,7 +38,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go (default: runs)")
     parser.add_argument("--replace", action="store_true", help="delete a run of the same name first")
     parser.add_argument("--export", action="store_true", help="write the job folder instead of running it")
-    parser.add_argument("--export-dir", type=Path, default=Path("build/jobs"), help="where --export writes (default: build/jobs)")
+    parser.add_argument(
+        "--export-dir", type=Path, default=Path("build/jobs"), help="where --export writes (default: build/jobs)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -84,7 +88,10 @@ def train(config: Config, name: str, args: argparse.Namespace) -> None:
     if args.replace and run.exists():
         print(f"Replacing {run}, as --replace asks.")
         shutil.rmtree(run)
-    print(f"{config.title}: {config.federation.rounds} rounds, {len(cases)} sites, {sum(cases.values())} cases.", flush=True)
+    print(
+        f"{config.title}: {config.federation.rounds} rounds, {len(cases)} sites, {sum(cases.values())} cases.",
+        flush=True,
+    )
     start = time.monotonic()
     simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json")
     finish_run(run, name, config, data, seconds=time.monotonic() - start)

@@ -22,17 +22,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fedpac-me", description="Federated brain-tumour segmentation: data, predictions, reports.")
+    parser = argparse.ArgumentParser(
+        prog="fedpac-me", description="Federated brain-tumour segmentation: data, predictions, reports."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    phantom = _command(commands, "phantom", _phantom, "write the five synthetic hospitals", "fedpac-me phantom --out data/phantom")
+    phantom = _command(
+        commands, "phantom", _phantom, "write the five synthetic hospitals", "fedpac-me phantom --out data/phantom"
+    )
     phantom.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
-    phantom.add_argument("--size", type=_size, default=48, help="edge in voxels, or three of them: 240x240x155 (default: 48)")
+    phantom.add_argument(
+        "--size", type=_size, default=48, help="edge in voxels, or three of them: 240x240x155 (default: 48)"
+    )
     phantom.add_argument("--seed", type=int, default=0)
 
-    predict = _command(commands, "predict", _predict, "segment one case", "fedpac-me predict --run runs/demo --case DIR --out seg.nii.gz")
-    predict.add_argument("--run", dest="run_folder", type=Path, required=True, help="a finished run; its final model is used")
+    predict = _command(
+        commands,
+        "predict",
+        _predict,
+        "segment one case",
+        "fedpac-me predict --run runs/demo --case DIR --out seg.nii.gz",
+    )
+    predict.add_argument(
+        "--run", dest="run_folder", type=Path, required=True, help="a finished run; its final model is used"
+    )
     predict.add_argument("--case", type=Path, required=True, help="folder of one case: <id>/<id>_t1.nii.gz ...")
     predict.add_argument("--out", type=Path, required=True, help="label file to write, .nii or .nii.gz")
     predict.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -43,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(commands, name: str, run, summary: str, example: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".", epilog=f"Example: {example}")
+    parser = commands.add_parser(
+        name, help=summary, description=summary.capitalize() + ".", epilog=f"Example: {example}"
+    )
     parser.set_defaults(run=run)
     return parser
 

@@ -25,7 +25,9 @@ class DataConfig(_Section):
     """What a case must offer and how it is cut."""
 
     max_missing_modalities: int = Field(1, ge=0, le=3, description="a case lacking more is refused")
-    crop: int = Field(32, ge=16, multiple_of=8, description="edge of the cubic training crop and evaluation window, in voxels")
+    crop: int = Field(
+        32, ge=16, multiple_of=8, description="edge of the cubic training crop and evaluation window, in voxels"
+    )
     tumour_crops: float = Field(0.67, ge=0, le=1, description="share of crops centred on tumour")
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring each axis")
 
@@ -52,23 +54,37 @@ class LearningConfig(_Section):
     steps_per_round: int = Field(10, ge=1)
     batch: int = Field(2, ge=1)
     learning_rate: float = Field(1e-2, gt=0, strict=False)
-    final_learning_rate: float = Field(0.03, ge=0, le=1, strict=False, description="share of the learning rate left at the end of the federation")
+    final_learning_rate: float = Field(
+        0.03, ge=0, le=1, strict=False, description="share of the learning rate left at the end of the federation"
+    )
     warmup_steps: int = Field(20, ge=0)
     weight_decay: float = Field(1e-4, ge=0, strict=False)
     clip_norm: float = Field(1.0, gt=0, strict=False)
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
-    cpu_threads: int = Field(1, ge=1, description="torch threads of a site on CPU; results depend on it to the last bit")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on CUDA, float32 on CPU"
+    )
+    cpu_threads: int = Field(
+        1, ge=1, description="torch threads of a site on CPU; results depend on it to the last bit"
+    )
 
 
 class FederationConfig(_Section):
     """What the server does."""
 
     rounds: int = Field(32, ge=1)
-    share: Literal["all", "nothing"] = Field("all", description="nothing: every site keeps its own model (the local-only baseline)")
+    share: Literal["all", "nothing"] = Field(
+        "all", description="nothing: every site keeps its own model (the local-only baseline)"
+    )
     quorum: int = Field(2, ge=0, description="fewest accepted updates that may change the model")
-    server_momentum: float = Field(0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the aggregated difference (FedAvgM)")
-    round_timeout: int = Field(0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit")
-    abort_after_failed_rounds: int = Field(3, ge=1, description="rounds in a row without quorum after which the job stops")
+    server_momentum: float = Field(
+        0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the aggregated difference (FedAvgM)"
+    )
+    round_timeout: int = Field(
+        0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"
+    )
+    abort_after_failed_rounds: int = Field(
+        3, ge=1, description="rounds in a row without quorum after which the job stops"
+    )
 
 
 class EvaluationConfig(_Section):
@@ -82,7 +98,10 @@ class EvaluationConfig(_Section):
 class Config(_Section):
     """Everything that decides a run's result, apart from the data."""
 
-    method: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="short name of the method; default name of the run and of the job")
+    method: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="short name of the method; default name of the run and of the job",
+    )
     title: str = Field(max_length=200, description="one line for the report")
     seed: int = Field(0, ge=0, le=2**31 - 1)
     data: DataConfig = DataConfig()
@@ -90,7 +109,9 @@ class Config(_Section):
     learning: LearningConfig = LearningConfig()
     federation: FederationConfig = FederationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    pooled: bool = Field(False, description="simulation only: one site holds every training site's cases (the central upper bound)")
+    pooled: bool = Field(
+        False, description="simulation only: one site holds every training site's cases (the central upper bound)"
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved config as plain JSON types."""
@@ -123,11 +144,15 @@ def load_config(path: Path | str, overrides: dict[str, Any] | None = None) -> Co
 def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in seen:
-        raise InputError(f"{path.name}: configs extend each other in a circle ({' -> '.join(p.name for p in (*seen, path))}).")
+        raise InputError(
+            f"{path.name}: configs extend each other in a circle ({' -> '.join(p.name for p in (*seen, path))})."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"There is no config file {path}. The ones that come with the project are in app_configs/.") from None
+        raise InputError(
+            f"There is no config file {path}. The ones that come with the project are in app_configs/."
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(content, dict):

@@ -21,9 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fedpac_me.federation.schema import signature
-from fedpac_me.federation.server_round import RoundServer
-from fedpac_me.federation.update import PROTOCOL, Contribution
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import ReservedKey
@@ -31,6 +28,10 @@ from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.aggregators.intime_accumulate_model_aggregator import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.app_constant import AppConstants
+
+from fedpac_me.federation.schema import signature
+from fedpac_me.federation.server_round import RoundServer
+from fedpac_me.federation.update import PROTOCOL, Contribution
 
 SITES = 8
 CASES = 20

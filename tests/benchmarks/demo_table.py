@@ -36,7 +36,7 @@ def run_all(runs: Path) -> dict[str, list[dict]]:
 def render(reports: dict[str, list[dict]]) -> str:
     """Markdown: mean Dice (mean ± standard deviation over seeds) of the final models on test cases."""
     lines = [
-        "| method | seen sites | worst seen site | unseen site | seen, cases with the region | unseen, cases with the region |",
+        "| method | seen sites | worst seen site | unseen site | seen, region exists | unseen, region exists |",
         "|---|---|---|---|---|---|",
     ]
     lines.append(_row("predicting nothing", [_null_figures(report) for report in reports["fedavg"]]))
@@ -71,7 +71,9 @@ def _null_figures(report: dict) -> list[float]:
 
 
 def _row(name: str, figures: list[list[float]]) -> str:
-    cells = (f"{statistics.mean(column):.3f} ± {statistics.pstdev(column):.3f}" for column in zip(*figures, strict=True))
+    cells = (
+        f"{statistics.mean(column):.3f} ± {statistics.pstdev(column):.3f}" for column in zip(*figures, strict=True)
+    )
     return f"| {name} | {' | '.join(cells)} |"
 
 

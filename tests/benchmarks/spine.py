@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every figure of docs/results/spine.md, measured one after the other on this machine.
 
-    python tests/benchmarks/spine.py            about 50 minutes on 2 cores, most of it for nine demo runs
-    python tests/benchmarks/spine.py --only step inference
+python tests/benchmarks/spine.py            about 50 minutes on 2 cores, most of it for nine demo runs
+python tests/benchmarks/spine.py --only step inference
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import bench_aggregation
+import demo_cost
 import demo_table
 import determinism
 import round_overhead
 import step
-
-import bench_aggregation
 from fedpac_me.data.phantom import write_phantom
 from fedpac_me.hardware import machine, versions
 from fedpac_me.storage import write_text
@@ -68,12 +68,16 @@ def _determinism(phantom: Path, folder: Path) -> str:
     return "## Same seed, same bytes\n\n" + "\n".join(determinism.measure(phantom, folder))
 
 
+def _cost(phantom: Path, folder: Path) -> str:
+    return "## What the demo costs\n\n" + "\n".join(demo_cost.measure(phantom, folder))
+
+
 def _demo(phantom: Path, folder: Path) -> str:
     table = demo_table.render(demo_table.run_all(ROOT / "runs"))
     return (
         "## Local, federated, central\n\n"
         "Phantom seed 0, 48³, training seeds 0, 1, 2; mean Dice over TC, WT, ET of the final models on test cases, "
-        "mean ± standard deviation over seeds, BraTS 2020 convention (a region absent from truth and prediction scores 1). "
+        "mean ± standard deviation over seeds; BraTS 2020: a region absent from truth and prediction scores 1. "
         "Equal local compute: 32 rounds × 10 steps × batch 2 at each of four sites; central takes the same 40 steps a "
         f"round in one place.\n\n{table}"
     )
@@ -84,6 +88,7 @@ SECTIONS: dict[str, Callable[[Path, Path], str]] = {
     "round": _round,
     "aggregation": _aggregation,
     "determinism": _determinism,
+    "cost": _cost,
     "demo": _demo,
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from fedpac_me.federation.server_round import RoundServer
 
 from .contributions import ROUND, model

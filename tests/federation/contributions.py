@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from fedpac_me.federation.schema import signature
 from fedpac_me.federation.update import PROTOCOL, Contribution
 

@@ -8,10 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from fedpac_me.federation import fixed_point
-from fedpac_me.federation.fixed_point import MAX_ABS, MAX_FAST_WEIGHT, MAX_TOTAL_WEIGHT, FixedPointSum
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fedpac_me.federation import fixed_point, layout
+from fedpac_me.federation.fixed_point import MAX_ABS, MAX_ABS_STATISTIC, MAX_TOTAL_WEIGHT, STATISTIC_BITS, FixedPointSum
 
 values_32 = st.floats(-MAX_ABS, MAX_ABS, width=32)
 weights = st.one_of(st.integers(1, 1000), st.floats(2.0**-10, 1000))
@@ -58,37 +59,65 @@ def test_one_site_is_given_back_exactly_down_to_2_to_the_minus_8_by_cases(cases:
     assert sum_of((cases, [value, -value, small])).mean("w").tolist() == [value, -value, float(small)]
 
 
-@given(st.lists(values_32, min_size=1, max_size=20), st.one_of(st.integers(1, 512), st.floats(0.001, 512)))
+@given(st.lists(values_32, min_size=1, max_size=20), st.one_of(st.integers(1, 200), st.floats(0.001, 200)))
 def test_both_ways_of_rounding_give_the_same_integers(values: list[float], weight: float) -> None:
     array = np.array(values, np.float32)
-    scratch = np.empty(fixed_point.CHUNK), np.empty(fixed_point.CHUNK, np.int64)
+    factor = math.nextafter(fixed_point.to_fixed(weight), math.inf)
     fast, general = np.zeros((2, len(values)), np.int64)
-    units = float(fixed_point.to_fixed(weight))
-    fixed_point._add_fast(fast, array, units, True, scratch)
-    fixed_point._add_any(general, array, units, True, scratch)
-    assert (fast - fixed_point._SHIFT_BITS).tolist() == general.tolist()
+    fixed_point._add_fast(fast, array, factor, True, np.empty(20))
+    fixed_point._add_any(general, array, factor, True, np.empty(20))
+    assert fast.tolist() == general.tolist()
 
 
-def test_slow_and_fast_summands_mix() -> None:
-    assert sum_of((MAX_FAST_WEIGHT, [4.0]), (3 * MAX_FAST_WEIGHT, [8.0])).mean("w").tolist() == [7.0]
+def test_halves_of_a_unit_go_the_same_way_whatever_the_sum_is() -> None:
+    """Rounding half to even would move an odd sum and leave an even one."""
+    half = [2.0**-33, -(2.0**-33), 3 * 2.0**-33]
+    for before in (0.0, 2.0**-32, 2.0**-31, -(2.0**-32)):
+        first = FixedPointSum({"w": (3,)})
+        first.add({"w": np.full(3, before, np.float32)}, 1)
+        first.add({"w": np.array(half, np.float32)}, 1)
+        second = FixedPointSum({"w": (3,)})
+        second.add({"w": np.array(half, np.float32)}, 1)
+        second.add({"w": np.full(3, before, np.float32)}, 1)
+        assert first.mean("w").tobytes() == second.mean("w").tobytes()
 
 
-@pytest.mark.parametrize("weight", [MAX_FAST_WEIGHT, MAX_TOTAL_WEIGHT])
-def test_the_largest_sum_does_not_overflow(weight: int) -> None:
-    summand = {"w": np.array([MAX_ABS, -MAX_ABS], np.float32)}
-    made = FixedPointSum({"w": (2,)})
+def test_fast_and_general_summands_mix_in_any_order() -> None:
+    small, large = (1, [0.1, 2.0**-33, 3.0]), (2000, [1000.0, -1000.0, 0.3])
+    made = sum_of(small, large)
+    assert made._reach[0] > fixed_point.MAX_FAST_UNITS
+    assert made.mean("w").tobytes() == sum_of(large, small).mean("w").tobytes()
+    assert sum_of((200, [4.0]), (600, [8.0])).mean("w").tolist() == [7.0]
+
+
+@pytest.mark.parametrize("weight", [2**9, MAX_TOTAL_WEIGHT])
+@pytest.mark.parametrize(("bits", "largest"), [(32, MAX_ABS), (STATISTIC_BITS, MAX_ABS_STATISTIC)])
+def test_the_largest_sum_does_not_overflow(weight: int, bits: int, largest: float) -> None:
+    summand = {"w": np.array([largest, -largest], np.float32)}
+    made = FixedPointSum({"w": (2,)}, bits)
     for _ in range(MAX_TOTAL_WEIGHT // weight):
         made.add(summand, weight)
-    assert made.total_weight == MAX_TOTAL_WEIGHT
-    assert made.mean("w").tolist() == [MAX_ABS, -MAX_ABS]
+    assert (made.total_weight, made.max_abs) == (MAX_TOTAL_WEIGHT, largest)
+    assert made.mean("w").tolist() == [largest, -largest]
     with pytest.raises(OverflowError):
         made.add(summand, 2.0**-32)
-    assert made.mean("w").tolist() == [MAX_ABS, -MAX_ABS]
+    assert made.mean("w").tolist() == [largest, -largest]
+
+
+@given(st.lists(st.tuples(st.integers(1, 2000), st.floats(-(2.0**18), 2.0**18, width=32)), min_size=1, max_size=8))
+def test_stated_resolution_of_statistics(summands: list[tuple[int, float]]) -> None:
+    made = FixedPointSum({"w": (1,)}, STATISTIC_BITS)
+    for weight, value in summands:
+        made.add({"w": np.array([value], np.float32)}, weight)
+    total = sum(weight for weight, _ in summands)
+    exact = sum(weight * Fraction(value) for weight, value in summands) / total
+    allowed = Fraction(len(summands), 2**25 * total) + abs(exact) * Fraction(1.0001 * 2.0**-24)
+    assert abs(Fraction(float(made.mean("w")[0])) - exact) <= allowed
 
 
 def test_tensors_longer_than_a_chunk_and_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixed_point, "CHUNK", 4)
-    monkeypatch.setattr(fixed_point, "_BLOCK", 10)
+    monkeypatch.setattr(layout, "CHUNK", 4)
+    monkeypatch.setattr(layout, "BLOCK", 10)
     shapes = {"a": (3, 3), "b": (), "c": (0,), "d": (13,), "e": (2,)}
     generator = np.random.default_rng(0)
     one, two = ({n: np.asarray(generator.integers(-9, 9, s), np.float32) for n, s in shapes.items()} for _ in "ab")
@@ -132,4 +161,6 @@ def test_an_error_leaves_the_sum_as_it_was() -> None:
             made.add(broken, 1)
     with pytest.raises(ValueError, match="same tensors"):
         made.merge(FixedPointSum({"a": (1,)}))
+    with pytest.raises(ValueError, match="same units"):
+        made.merge(FixedPointSum({"a": (1,), "b": (2,)}, STATISTIC_BITS))
     assert (made.total_weight, made.mean("a").tolist(), made.mean("b").tolist()) == (1, [1.0], [1.0, 1.0])

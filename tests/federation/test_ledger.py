@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fedpac_me import storage
 from fedpac_me.errors import InputError
 from fedpac_me.federation.ledger import Accepted, Ledger, Refused, RoundRecord

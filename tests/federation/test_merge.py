@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedpac_me.federation.merge import MIN_EXPERT_MASS, ExpertWiseMerge
-from fedpac_me.federation.schema import Schema
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fedpac_me.federation.merge import MIN_EXPERT_MASS, ExpertWiseMerge
+from fedpac_me.federation.schema import Schema
 
 from .contributions import as_bytes, diff_of, model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fedpac_me.errors import InputError
 from fedpac_me.federation.momentum import ServerMomentum
 

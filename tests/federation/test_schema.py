@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fedpac_me.errors import InputError
-from fedpac_me.federation.schema import Schema, expert_of, signature
+from fedpac_me.federation.schema import Schema, expert_of, is_statistic, signature
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,11 @@ from fedpac_me.federation.schema import Schema, expert_of, signature
 )
 def test_expert_of(name: str, expert: int | None) -> None:
     assert expert_of(name) == expert
+
+
+def test_is_statistic() -> None:
+    assert all(map(is_statistic, ("norm.running_mean", "a.experts.0.norm.running_var", "running_var")))
+    assert not any(map(is_statistic, ("norm.weight", "running_var.weight", "my_running_var", "running", "")))
 
 
 def test_keys_are_grouped_and_sorted() -> None:

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fedpac_me.errors import InputError
 from fedpac_me.federation import server_round
 from fedpac_me.federation.server_round import RoundServer
-from fedpac_me.federation.update import Contribution
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from fedpac_me.federation.update import Contribution, Limits
 
 from .contributions import ROUND, as_bytes, diff_of, honest, model
 from .hostile import Hostile
@@ -225,11 +226,17 @@ def test_odd_error_replies_stay_printable(server: Make, site: object) -> None:
 
 
 def test_too_many_cases_in_all(server: Make) -> None:
-    made = server()
+    made = server(limits=Limits(max_cases=2**20))
     assert made.accept(honest("a", cases=2**20 - 5)).ok
     verdict = made.accept(honest("b", cases=6))
     assert not verdict.ok and "1048576 cases, 6 more are too many" in verdict.reason
     assert made.accept(honest("c", cases=5)).ok
+
+
+def test_one_site_cannot_take_the_room_of_the_others(server: Make) -> None:
+    made = server()
+    assert "from 1 to 16384" in made.accept(honest("greedy", cases=2**20)).reason
+    assert all(made.accept(honest(f"site-{number}", cases=2**14)).ok for number in range(64))
 
 
 def test_half_added_sums_are_never_used(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:

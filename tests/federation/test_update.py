@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fedpac_me.federation.schema import Schema, signature
-from fedpac_me.federation.update import Contribution, Limits, check, payload_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fedpac_me.federation.layout import CHUNK
+from fedpac_me.federation.schema import Schema, signature
+from fedpac_me.federation.update import DEFAULT_LIMITS, Contribution, Limits, check, payload_bytes
 
 from .contributions import ROUND, honest, model
 from .hostile import Hostile, HostileDict
@@ -47,7 +49,8 @@ def test_rejected_with_a_sentence(change: Change, words: str) -> None:
 def test_the_bounds_themselves_pass() -> None:
     assert verdict_on(spoiled(1024.0)(honest())).ok
     assert verdict_on(spoiled(-1024.0)(honest())).ok
-    assert verdict_on(honest(cases=2**20)).ok
+    assert verdict_on(honest(cases=2**14)).ok
+    assert verdict_on(honest(cases=2**20), limits=Limits(max_cases=2**20)).ok
     assert verdict_on(honest(steps=10**7)).ok
     assert verdict_on(honest(expert_mass=[2.5, 7.5 + 0.9e-5])).ok
     assert not verdict_on(honest(expert_mass=[2.5, 7.5 + 1.1e-5])).ok
@@ -56,21 +59,38 @@ def test_the_bounds_themselves_pass() -> None:
 def test_limits_can_be_tightened_but_not_widened() -> None:
     assert "from 1 to 9" in verdict_on(honest(), limits=Limits(max_cases=9)).reason
     assert "within ±0.001" in verdict_on(honest(), limits=Limits(max_abs=1e-3)).reason
-    for wider in ({"max_cases": 2**20 + 1}, {"max_abs": 1025.0}, {"max_cases": 0}, {"max_abs": float("nan")}):
+    wider_by_one = ({"max_cases": 2**20 + 1}, {"max_abs": 1025.0}, {"max_statistic": 2.0**18 + 1})
+    for wider in (*wider_by_one, {"max_cases": 0}, {"max_abs": float("nan")}, {"max_statistic": float("nan")}):
         with pytest.raises(ValueError, match="Limits must be"):
             Limits(**wider)
 
 
 def test_a_value_is_found_in_any_chunk() -> None:
-    size = 3 * 2**15 + 5
+    size = 3 * CHUNK + 5
     schema = Schema.learn({"w": np.zeros(size, np.float32)})
-    for place in (0, 2**15 - 1, 2**15, size - 1):
+    for place in (0, CHUNK - 1, CHUNK, size - 1):
         for bad, words in ((np.nan, "non_finite"), (-1024.5, "±1024")):
             values = np.full(size, 900, np.float32)
             values[place] = bad
             facts = {"protocol": 1, "signature": schema.signature, "cases": 1, "steps": 1}
             answer = check(schema, Contribution("a", "WEIGHT_DIFF", 0, {"w": values}, facts), 0, ())
             assert words in answer.reason
+
+
+@pytest.mark.parametrize("name", ["norm.running_var", "norm.running_mean"])
+def test_statistics_may_be_larger_than_weights(name: str) -> None:
+    schema = Schema.learn({name: np.zeros(2, np.float32), "norm.weight": np.zeros(2, np.float32)})
+    facts = {"protocol": 1, "signature": schema.signature, "cases": 1, "steps": 1}
+
+    def verdict(statistic: float, weight: float, limits: Limits = DEFAULT_LIMITS):
+        diff = {name: np.full(2, statistic, np.float32), "norm.weight": np.full(2, weight, np.float32)}
+        return check(schema, Contribution("a", "WEIGHT_DIFF", 0, diff, facts), 0, (), limits)
+
+    assert verdict(22739.4, 1).ok and verdict(-(2.0**18), 1024).ok
+    assert "'norm.weight' must stay within ±1024, got a value of size 2000" in verdict(22739.4, 2000).reason
+    assert f"'{name}' must stay within ±262144, got a value of size 300000" in verdict(3e5, 1).reason
+    assert f"'{name}' must be finite" in verdict(np.nan, 1).reason
+    assert "±100, got a value of size 101" in verdict(101, 1, Limits(max_statistic=100.0)).reason
 
 
 def test_an_expert_without_mass_may_be_left_out() -> None:

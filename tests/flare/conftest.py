@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from cases import write_case
 from flare_tools import MARK, ROOT, SITES
 

@@ -72,7 +72,9 @@ class Server:
     def close(self) -> dict[str, np.ndarray]:
         """The model after the round, through FLARE's own generator."""
         fl_ctx = self.context()
-        return FullModelShareableGenerator().shareable_to_learnable(self.aggregator.aggregate(fl_ctx), fl_ctx)["weights"]
+        return FullModelShareableGenerator().shareable_to_learnable(self.aggregator.aggregate(fl_ctx), fl_ctx)[
+            "weights"
+        ]
 
 
 @pytest.fixture
@@ -141,8 +143,8 @@ def test_a_round_that_cannot_be_written_down_is_still_merged(server, tmp_path):
 
 
 def test_the_answer_survives_flares_serialisation(server):
-    from nvflare.fuel.utils import fobs
     from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
+    from nvflare.fuel.utils import fobs
 
     fobs.register(NumpyArrayDecomposer)
     server.send("site-1", 1.0)

@@ -9,6 +9,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+
 from cases import save
 from flare_tools import MARK
 
@@ -28,12 +29,18 @@ def file_of(data, suffix):
 
 DAMAGES = {
     "missing data folder": (shutil.rmtree, "There is no data folder"),
-    "folder without cases": (lambda data: [shutil.rmtree(case) for case in (data / "site-1").glob(f"{MARK}*")], "holds no cases"),
+    "folder without cases": (
+        lambda data: [shutil.rmtree(case) for case in (data / "site-1").glob(f"{MARK}*")],
+        "holds no cases",
+    ),
     "case without seg": (lambda data: file_of(data, "seg").unlink(), "has no segmentation"),
     "case without two modalities": (lambda data: [file_of(data, m).unlink() for m in ("t1", "t2")], "lacks t1 and t2"),
     "truncated file": (lambda data: truncate(file_of(data, "t1ce")), "cannot be read"),
     "different shapes": (lambda data: change(file_of(data, "t2"), lambda volume: volume[:-1]), "has shape"),
-    "unknown label": (lambda data: change(file_of(data, "seg"), lambda v: np.where(v == 2, 7, v).astype(np.uint8)), "unknown labels"),
+    "unknown label": (
+        lambda data: change(file_of(data, "seg"), lambda v: np.where(v == 2, 7, v).astype(np.uint8)),
+        "unknown labels",
+    ),
 }
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from flare_tools import MARK
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContextManager
@@ -22,6 +21,7 @@ from fedpac_me.config import load_config
 from fedpac_me.flare.error_reply import reason_of
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.model.backbone import build_model, get_weights
+from flare_tools import MARK
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ class Client:
     def __init__(self, folder, config) -> None:
         self.config = load_config(config)
         self.executor = FedPacMeExecutor(self.config.to_dict())
-        workspace = SimpleNamespace(get_run_dir=lambda job: str(folder), get_site_config_dir=lambda: str(folder / "kit"))
+        workspace = SimpleNamespace(
+            get_run_dir=lambda job: str(folder), get_site_config_dir=lambda: str(folder / "kit")
+        )
         engine = SimpleNamespace(get_workspace=lambda: workspace, fire_event=lambda *args: None)
         self.fl_ctx = FLContextManager(engine, "site-1", "job").new_context()
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from flare_tools import MARK, ROOT, SITES, Command, run_command
 
 from fedpac_me.model.checkpoint import BEST_MODEL, find_checkpoint, read_checkpoint
 from fedpac_me.run_info import weights_hash
+from flare_tools import MARK, ROOT, SITES, Command, run_command
 
 
 def model_hash(run: Path, file_name: str = "FL_global_model.pt") -> str:
@@ -28,7 +28,15 @@ def place(tmp_path_factory) -> Path:
 def trained(place, hospitals, tiny_config) -> Command:
     """``python jobs/train.py``, all sites at once."""
     return run_command(
-        sys.executable, ROOT / "jobs/train.py", "--config", tiny_config, "--data", hospitals, "--name", "tiny", cwd=place
+        sys.executable,
+        ROOT / "jobs/train.py",
+        "--config",
+        tiny_config,
+        "--data",
+        hospitals,
+        "--name",
+        "tiny",
+        cwd=place,
     )
 
 
@@ -89,7 +97,14 @@ def test_flares_own_simulator_command_gives_the_same_bytes_with_fewer_threads_th
     run, place, hospitals, tiny_config
 ):
     exported = run_command(
-        sys.executable, ROOT / "jobs/train.py", "--config", tiny_config, "--export", "--export-dir", "build/jobs", cwd=place
+        sys.executable,
+        ROOT / "jobs/train.py",
+        "--config",
+        tiny_config,
+        "--export",
+        "--export-dir",
+        "build/jobs",
+        cwd=place,
     )
     assert exported.out == f"Job written: {Path('build/jobs/tiny')}\n", exported.err
     # The hospitals are found without FEDPAC_ME_DATA, where the phantom would lie.
@@ -102,7 +117,9 @@ def test_flares_own_simulator_command_gives_the_same_bytes_with_fewer_threads_th
 
 
 def test_a_job_folder_carries_the_package_and_nothing_of_a_site(run, place, hospitals, tiny_config):
-    run_command(sys.executable, ROOT / "jobs/train.py", "--config", tiny_config, "--export", "--name", "carry", cwd=place)
+    run_command(
+        sys.executable, ROOT / "jobs/train.py", "--config", tiny_config, "--export", "--name", "carry", cwd=place
+    )
     job = place / "build/jobs/carry"
     package = job / "app/custom/fedpac_me"
     shipped = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+
 from fedpac_me.evaluation.metrics import case_metrics
 from fedpac_me.labels import REGIONS
 

@@ -132,7 +132,9 @@ def test_a_prediction_has_the_full_grid_and_stays_inside_the_brain(case):
 def test_a_network_learns_the_tumour_of_one_site(site_folder):
     cases = find_cases([site_folder(cases=2, edge=24)])
     crops = TrainingCrops(cases, CONFIG.data, 0, "s")
-    fast = CONFIG.model_copy(update={"learning": CONFIG.learning.model_copy(update={"learning_rate": 0.05, "steps_per_round": 20})})
+    fast = CONFIG.model_copy(
+        update={"learning": CONFIG.learning.model_copy(update={"learning_rate": 0.05, "steps_per_round": 20})}
+    )
     one = Trainer(build_model(fast.model, 0), fast, CPU)
     one.train_round(crops.batches(0, 80, 2), 0)
     scan = load_scan(cases[0], 0)

@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from fedpac_me.errors import InputError
-from fedpac_me.evaluation.metrics import METRICS, MISSED_HD95_MM, case_metrics, region_dice
-from fedpac_me.labels import LABELS, REGIONS, regions_from_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_hausdorff_distance
+
+from fedpac_me.errors import InputError
+from fedpac_me.evaluation.metrics import METRICS, MISSED_HD95_MM, case_metrics, region_dice
+from fedpac_me.labels import LABELS, REGIONS, regions_from_labels
 
 
 def volume(**voxels: tuple[slice, slice, slice]) -> np.ndarray:

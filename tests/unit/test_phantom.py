@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+
 from fedpac_me.data.phantom import read_phantom_settings, write_phantom, writer
 from fedpac_me.data.phantom.hospitals import HOSPITALS, PARTS, apportion
 from fedpac_me.data.scan import load_scan

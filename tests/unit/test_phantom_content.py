@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+
 from fedpac_me.data.phantom.calibration import (
     REAL_WHOLE_TUMOUR,
     allowed_range,

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.metrics import METRICS, case_metrics
 from fedpac_me.evaluation.picture import best_slice, case_picture
 from fedpac_me.evaluation.report import dice_table, write_report
 from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL, read_run
-from PIL import Image
 
 EVIL = "<script>alert(1)</script>"
 
@@ -85,7 +86,12 @@ def write_run(folder: Path, sites: dict[str, str], models: dict[str, int], share
         site: {model: evaluation(role, 2 + at, shift) for model, shift in models.items()}
         for at, (site, role) in enumerate(sites.items())
     }
-    config = {"method": "fedavg", "title": "Federated averaging", "seed": 3, "federation": {"share": share, "rounds": 6}}
+    config = {
+        "method": "fedavg",
+        "title": "Federated averaging",
+        "seed": 3,
+        "federation": {"share": share, "rounds": 6},
+    }
     run = {
         "name": folder.name,
         "config": config,

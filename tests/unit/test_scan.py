@@ -2,8 +2,8 @@
 import nibabel
 import numpy as np
 import pytest
-from cases import LPS, save, write_case
 
+from cases import LPS, save, write_case
 from fedpac_me.data.layouts import find_case, find_cases
 from fedpac_me.data.scan import load_scan
 from fedpac_me.errors import InputError
@@ -58,7 +58,11 @@ def truncate(folder):
 
 
 def make_nan(folder):
-    edit(folder, "t1", lambda data: np.where(np.arange(data.size).reshape(data.shape) == 7, np.nan, data).astype(np.float32))
+    edit(
+        folder,
+        "t1",
+        lambda data: np.where(np.arange(data.size).reshape(data.shape) == 7, np.nan, data).astype(np.float32),
+    )
 
 
 def shift_affine(folder):
@@ -76,7 +80,10 @@ def shift_affine(folder):
         (lambda f: edit(f, "t2", lambda data: data[:-1]), "has shape"),
         (lambda f: edit(f, "seg", lambda data: data[..., :-1]), "has shape"),
         (shift_affine, "different affines"),
-        (lambda f: edit(f, "seg", lambda data: np.where(data == 2, 3, data).astype(np.uint8)), "unknown labels in its segmentation: 3"),
+        (
+            lambda f: edit(f, "seg", lambda data: np.where(data == 2, 3, data).astype(np.uint8)),
+            "unknown labels in its segmentation: 3",
+        ),
         (make_nan, "NaN"),
         (lambda f: edit(f, "t1", np.zeros_like), "zero everywhere"),
     ],

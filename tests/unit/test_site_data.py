@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from cases import write_case
 
+from cases import write_case
 from fedpac_me.config import DataConfig
 from fedpac_me.data import checks
 from fedpac_me.data.checks import check_root
@@ -40,7 +40,10 @@ def test_relative_folders_start_where_the_user_stood(site_folder):
 
 
 def test_only_a_simulated_site_may_fall_back_to_the_phantom(tmp_path):
-    assert find_settings("site-2", simulated=True, environment={"PWD": "/w"}).data[0].as_posix() == "/w/data/phantom/site-2"
+    assert (
+        find_settings("site-2", simulated=True, environment={"PWD": "/w"}).data[0].as_posix()
+        == "/w/data/phantom/site-2"
+    )
     with pytest.raises(InputError, match="does not say where its data is"):
         find_settings("site-2", environment={})
 
@@ -97,7 +100,9 @@ def test_a_pooled_root_points_at_every_training_site(site_folder, tmp_path):
 
 
 def crops_of(data, **options) -> TrainingCrops:
-    return TrainingCrops(find_cases([data]), DataConfig(crop=16), seed=options.get("seed", 0), site=options.get("site", "s"))
+    return TrainingCrops(
+        find_cases([data]), DataConfig(crop=16), seed=options.get("seed", 0), site=options.get("site", "s")
+    )
 
 
 def test_batches_have_the_layout_and_hold_tumour_where_the_image_is_bright(site_folder):
@@ -107,7 +112,9 @@ def test_batches_have_the_layout_and_hold_tumour_where_the_image_is_bright(site_
     assert batch.present.tolist() == [[1, 1, 1, 1]] * 4
     inside = batch.regions[:, 1] > 0  # whole tumour was drawn brighter in every modality
     assert inside.any()
-    assert (batch.image.permute(1, 0, 2, 3, 4)[:, inside].mean(1) > batch.image.permute(1, 0, 2, 3, 4)[:, ~inside].mean(1)).all()
+    assert (
+        batch.image.permute(1, 0, 2, 3, 4)[:, inside].mean(1) > batch.image.permute(1, 0, 2, 3, 4)[:, ~inside].mean(1)
+    ).all()
 
 
 def test_batches_depend_on_seed_site_and_round_and_on_nothing_else(site_folder):

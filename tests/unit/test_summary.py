@@ -4,6 +4,7 @@
 import json
 
 import pytest
+
 from fedpac_me.evaluation.summary import site_order, summarise_local, summarise_run, summarise_site
 from fedpac_me.labels import REGIONS
 

@@ -29,7 +29,9 @@ def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = p
         InputError: there is no such folder, it holds no site, or cases are unusable (the first few are named).
     """
     if not root.is_dir():
-        raise InputError(f"There is no data folder {root}. Name an existing one; `fedpac-me phantom --out DIR` writes an example.")
+        raise InputError(
+            f"There is no data folder {root}. Name an existing one; `fedpac-me phantom --out DIR` writes an example."
+        )
     folders = site_folders(root)
     if not folders:
         raise InputError(f"{root} holds no site folders. Expected one folder a hospital, each with one folder a case.")

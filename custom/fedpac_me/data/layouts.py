@@ -43,7 +43,9 @@ def find_cases(folders: Sequence[Path]) -> list[Case]:
     for folder in folders:
         for case in _cases_below(folder):
             if case.id in cases:
-                raise InputError(f"Case {case.id} lies in two of the site's data folders. Each case may be listed once.")
+                raise InputError(
+                    f"Case {case.id} lies in two of the site's data folders. Each case may be listed once."
+                )
             cases[case.id] = case
     return [cases[id_] for id_ in sorted(cases)]
 
@@ -58,14 +60,16 @@ def require_complete(case: Case, max_missing: int, need_seg: bool = True) -> Non
     missing = [modality for modality in MODALITIES if modality not in case.images]
     if len(missing) > max_missing:
         raise InputError(
-            f"Case {case.id} lacks {' and '.join(missing)}; at most {max_missing} of the four modalities may be missing. "
+            f"Case {case.id} lacks {' and '.join(missing)}; at most {max_missing} of the four may be missing. "
             "Add the files, move the case out of the data folder, or raise data.max_missing_modalities."
         )
 
 
 def _cases_below(folder: Path) -> list[Case]:
     if not folder.is_dir():
-        raise InputError(f"There is no data folder {folder}. Name an existing one; `fedpac-me phantom --out DIR` writes an example.")
+        raise InputError(
+            f"There is no data folder {folder}. Name an existing one; `fedpac-me phantom --out DIR` writes an example."
+        )
     found = [case for child in sorted(folder.iterdir()) if child.is_dir() and (case := find_case(child))]
     if not found:
         raise InputError(

@@ -87,7 +87,9 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         file = nibabel.load(path)
         return np.asanyarray(file.dataobj), file.affine
     except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path} cannot be read: {error}. The file looks truncated or is not NIfTI; copy it again.") from None
+        raise InputError(
+            f"{path} cannot be read: {error}. The file looks truncated or is not NIfTI; copy it again."
+        ) from None
 
 
 def _read_labels(case: Case, grid: tuple[str, tuple, np.ndarray]) -> np.ndarray:
@@ -96,7 +98,10 @@ def _read_labels(case: Case, grid: tuple[str, tuple, np.ndarray]) -> np.ndarray:
     unknown = sorted(set(np.unique(data).tolist()) - set(LABELS))
     if unknown:
         values = ", ".join(f"{value:g}" for value in unknown[:5])
-        raise InputError(f"Case {case.id} has unknown labels in its segmentation: {values}. Expected only 0, 1, 2 and 4 (BraTS up to 2022).")
+        raise InputError(
+            f"Case {case.id} has unknown labels in its segmentation: {values}. "
+            "Expected only 0, 1, 2 and 4 (BraTS up to 2022)."
+        )
     return data.astype(np.uint8)
 
 
@@ -108,7 +113,9 @@ def _require_same_grid(case_id: str, one: tuple[str, tuple, np.ndarray], other: 
             "All files of a case must be volumes on one grid; resample or replace the odd one."
         )
     if not np.allclose(affine, other_affine, atol=_AFFINE_TOLERANCE_MM):
-        raise InputError(f"Case {case_id}: {name} and {other_name} have different affines. All files of a case must lie on one grid.")
+        raise InputError(
+            f"Case {case_id}: {name} and {other_name} have different affines. All files of a case must lie on one grid."
+        )
 
 
 def _require_image(case_id: str, modality: str, data: np.ndarray) -> None:
@@ -117,7 +124,10 @@ def _require_image(case_id: str, modality: str, data: np.ndarray) -> None:
     if not np.all(np.isfinite(data)):
         raise InputError(f"Case {case_id}: {modality} holds NaN or infinite voxels. Repair or remove the case.")
     if not np.any(data):
-        raise InputError(f"Case {case_id}: {modality} is zero everywhere. Remove the file: a missing modality is handled, an empty one is not.")
+        raise InputError(
+            f"Case {case_id}: {modality} is zero everywhere. "
+            "Remove the file: a missing modality is handled, an empty one is not."
+        )
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:

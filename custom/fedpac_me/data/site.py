@@ -57,7 +57,7 @@ def find_settings(
     if simulated:
         return folder_settings(start / PHANTOM_FOLDER / site)
     raise InputError(
-        f"Site {site} does not say where its data is. Put {SETTINGS_FILE} with {{\"data\": \"/path/to/cases\"}} "
+        f'Site {site} does not say where its data is. Put {SETTINGS_FILE} with {{"data": "/path/to/cases"}} '
         f"into the local folder of its FLARE kit, or set {DATA_VARIABLE}."
     )
 

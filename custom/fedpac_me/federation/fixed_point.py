@@ -7,10 +7,10 @@ and integer addition is associative.
 
 Range. With |value| ≤ 2¹⁰ and a total weight ≤ 2²⁰ the sum is at most 2¹⁰ · 2²⁰ · 2³² = 2⁶² units, plus half a unit and
 a relative 2⁻⁵¹ per summand, and an int64 holds nearly 2⁶³: no overflow. With 24 fraction bits and |value| ≤ 2¹⁸ the
-same holds, 2¹⁸ · 2²⁰ · 2²⁴ = 2⁶². The caller guarantees the values (``update.check`` does), this class the total weight.
+same holds, 2¹⁸ · 2²⁰ · 2²⁴ = 2⁶². The check of every update guarantees the values, this class the total weight.
 
-Resolution. A mean over the total weight W differs from the exact mean by at most n · 2⁻³³ / W for n summands (n · 2⁻²⁵ / W
-for a statistic), before it is rounded to float32. One site of N whole cases is given back exactly where
+Resolution. A mean over the total weight W differs from the exact mean by at most n · 2⁻³³ / W for n summands
+(n · 2⁻²⁵ / W for a statistic), before it is rounded to float32. One site of N whole cases is given back exactly where
 |value| ≥ 2⁻⁸ / N, and within 2⁻³³ / N (plus the float32 rounding) below that; a statistic where |value| ≥ 1 / N, and
 within 2⁻²⁵ / N. Weights keep 26 significant bits, which is exact for whole cases and finer than float32 otherwise.
 """
@@ -18,10 +18,12 @@ within 2⁻²⁵ / N. Weights keep 26 significant bits, which is exact for whole
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from fedpac_me.federation import layout
 
 FRACTION_BITS = 32
 MAX_ABS = 2.0**10
@@ -29,13 +31,10 @@ STATISTIC_BITS = 24
 MAX_ABS_STATISTIC = 2.0**18
 MAX_TOTAL_WEIGHT = 2**20
 
-# 2¹⁶ elements: the float64 scratch takes 512 KiB and stays in the L2 cache between the passes.
-CHUNK = 2**16
-
 # An accumulator holds ``_SHIFT_BITS`` plus the sum, in int64. In [2⁵², 2⁵³) a float64 has a unit of 1, and the bits of
 # 1.5·2⁵² + n are ``_SHIFT_BITS`` + n for integers |n| ≤ 2⁵¹: as long as the sum is that small, the same memory read as
-# float64 is 1.5·2⁵² plus the sum, and adding a float64 x to it rounds x to an integer on the way. That needs a third
-# less time than rounding and casting first.
+# float64 is 1.5·2⁵² plus the sum, and adding a float64 x to it rounds x to an integer on the way. That saves the
+# passes that round and cast.
 #
 # It depends on the order in one case only: halves are rounded to even, so the sum so far would decide where they go.
 # Therefore no summand may be a half. value · units has at most 24 + 26 = 50 of the 53 bits of a float64; multiplied by
@@ -47,16 +46,8 @@ _SHIFT = 1.5 * 2.0**52
 _SHIFT_BITS = np.float64(_SHIFT).view(np.int64)
 
 _ONE = 2**FRACTION_BITS
-# Tensors share blocks of at least 8 MiB, for which the system hands out memory in large pages.
-_BLOCK = 2**20
-
 # Looks at a chunk of a tensor before it is added: returns a bound of its values' size, or raises to refuse it.
 Check = Callable[[str, np.ndarray], float]
-
-
-def chunks(size: int) -> Iterator[slice]:
-    """Slices that cover ``size`` elements, ``CHUNK`` at a time."""
-    return (slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))
 
 
 def to_fixed(weight: float) -> int:
@@ -77,25 +68,6 @@ class Prepared:
     reach_before: list[float]
 
 
-@dataclass
-class _Block:
-    """Consecutive tensors in one flat accumulator, ``None`` as long as nothing was added."""
-
-    places: dict[str, slice]
-    size: int
-    total: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A chunk of one tensor, and where it is added."""
-
-    name: str
-    part: slice
-    block: _Block
-    place: slice
-
-
 class FixedPointSum:
     """Σ weight · value for a set of tensors that always come together; all of them share one total weight.
 
@@ -107,8 +79,8 @@ class FixedPointSum:
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
         # What a product of a value and a weight in units of 2⁻³² is multiplied by; exact, a power of two.
         self._step = 2.0 ** (fraction_bits - FRACTION_BITS)
-        self._blocks = _laid_out(self._shapes)
-        self._pieces = [piece for block in self._blocks for piece in _pieces(block)]
+        self._blocks = layout.laid_out(self._shapes)
+        self._pieces = [piece for block in self._blocks for piece in layout.pieces(block)]
         # A bound of the sum in each piece, in units.
         self._reach = [0.0] * len(self._pieces)
         self._units = 0
@@ -155,7 +127,7 @@ class FixedPointSum:
 
     def commit(self, prepared: Prepared, check: Check | None = None) -> None:
         """Add what ``prepare`` gave; whatever ``check`` raises, the chunks before it are taken back."""
-        factor, scratch = self._factor(prepared), np.empty(CHUNK, np.float64)
+        factor, scratch = self._factor(prepared), np.empty(layout.CHUNK, np.float64)
         done = 0
         try:
             for number, piece in enumerate(self._pieces):
@@ -179,12 +151,13 @@ class FixedPointSum:
     def _take_back(self, prepared: Prepared, done: int) -> None:
         # Before the first summand the content does not count.
         if self._summands:
-            factor, scratch = -self._factor(prepared), np.empty(CHUNK, np.float64)
+            factor, scratch = -self._factor(prepared), np.empty(layout.CHUNK, np.float64)
             for number, piece in enumerate(self._pieces[:done]):
                 self._put(number, prepared.flat[piece.name][piece.part], factor, scratch)
         self._reach = list(prepared.reach_before)
 
     def _factor(self, prepared: Prepared) -> float:
+        """What values are multiplied by: the float64 above the weight, see ``MAX_FAST_UNITS``."""
         return math.nextafter(prepared.units * self._step, math.inf)
 
     def _put(self, number: int, values: np.ndarray, factor: float, scratch: np.ndarray) -> None:
@@ -258,8 +231,8 @@ class FixedPointSum:
         """The sum / total weight as float32."""
         share = 1.0 / (self._units * self._step)
         result = np.empty(total.size, np.float32)
-        wide, whole = np.empty(CHUNK, np.float64), np.empty(CHUNK, np.int64)
-        for part in chunks(total.size):
+        wide, whole = np.empty(layout.CHUNK, np.float64), np.empty(layout.CHUNK, np.int64)
+        for part in layout.chunks(total.size):
             size = part.stop - part.start
             # Integers wrap around at 2⁶⁴ as often on the way up as here on the way down.
             np.subtract(total[part], _SHIFT_BITS, out=whole[:size])
@@ -273,23 +246,6 @@ class FixedPointSum:
         for block in self._blocks:
             if block.total is None:
                 block.total = np.empty(block.size, np.int64)
-
-
-def _laid_out(shapes: Mapping[str, tuple[int, ...]]) -> list[_Block]:
-    blocks: list[_Block] = []
-    for name, shape in shapes.items():
-        if not blocks or blocks[-1].size >= _BLOCK:
-            blocks.append(_Block({}, 0))
-        start = blocks[-1].size
-        blocks[-1].size = start + math.prod(shape)
-        blocks[-1].places[name] = slice(start, blocks[-1].size)
-    return blocks
-
-
-def _pieces(block: _Block) -> Iterator[_Piece]:
-    for name, place in block.places.items():
-        for part in chunks(place.stop - place.start):
-            yield _Piece(name, part, block, slice(place.start + part.start, place.start + part.stop))
 
 
 def _add_fast(total: np.ndarray, values: np.ndarray, factor: float, first: bool, scratch: np.ndarray) -> None:

@@ -76,11 +76,9 @@ class ExpertWiseMerge:
         With ``release`` each accumulator is freed as soon as its mean is taken; the merge is then spent.
         """
         merged: dict[str, np.ndarray] = {}
-        for number, sums in enumerate(self._groups):
-            least = MIN_EXPERT_MASS if number else 1.0
-            for total in sums:
-                if total.total_weight >= least:
-                    merged.update(total.means(release))
+        for total in self._sums():
+            if total.total_weight >= MIN_EXPERT_MASS:
+                merged.update(total.means(release))
         return merged
 
     def _sums(self) -> Iterator[FixedPointSum]:

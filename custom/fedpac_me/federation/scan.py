@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from fedpac_me.federation.fixed_point import chunks
+from fedpac_me.federation.layout import chunks
 from fedpac_me.federation.rejection import Rejected, show
 
 # float32 sums of CHUNK squares may come out smaller by up to 2¹⁶ · 2⁻²⁴ of themselves.

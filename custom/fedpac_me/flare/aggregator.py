@@ -99,7 +99,9 @@ class ExpertWiseAggregator(Aggregator):
             self._publish(fl_ctx, result.record)
         except Exception as error:
             # A full disk must not cost the round: the merged difference is still right.
-            self.log_error(fl_ctx, f"The round was merged, but its ledger or its figures could not be written: {error!r}.")
+            self.log_error(
+                fl_ctx, f"The round was merged, but its ledger or its figures could not be written: {error!r}."
+            )
         meta = {"round": result.record.round, "outcome": result.outcome}
         return DXO(DataKind.WEIGHT_DIFF, data=result.diff, meta=meta).to_shareable()
 
@@ -112,7 +114,9 @@ class ExpertWiseAggregator(Aggregator):
 
     def _begin(self, fl_ctx: FLContext) -> None:
         model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL) or {}
-        fault = self._server.begin(fl_ctx.get_prop(AppConstants.CURRENT_ROUND), model.get(ModelLearnableKey.WEIGHTS, {}))
+        fault = self._server.begin(
+            fl_ctx.get_prop(AppConstants.CURRENT_ROUND), model.get(ModelLearnableKey.WEIGHTS, {})
+        )
         if fault:
             self.log_error(fl_ctx, f"The round takes no updates: {fault}")
 
@@ -142,7 +146,9 @@ class ExpertWiseAggregator(Aggregator):
     def _send_to_tensorboard(self, fl_ctx: FLContext, record: RoundRecord) -> None:
         values = {"accepted": len(record.accepted), "rejected": len(record.rejected), "seconds": record.seconds}
         for tag, value in values.items():
-            dxo = create_analytic_dxo(tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round)
+            dxo = create_analytic_dxo(
+                tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round
+            )
             send_analytic_dxo(self, dxo, fl_ctx)
 
 

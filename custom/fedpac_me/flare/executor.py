@@ -60,10 +60,14 @@ class FedPacMeExecutor(Executor):
         except TrainingFailed as error:
             return self._refuse(fl_ctx, str(error), str(error))
         except InputError as error:
-            return self._refuse(fl_ctx, "the site's data or settings are not usable; its own private.log says why", str(error))
+            return self._refuse(
+                fl_ctx, "the site's data or settings are not usable; its own private.log says why", str(error)
+            )
         except Exception as error:
             _logger.error("Task %s failed with %s", task_name, type(error).__name__)
-            return self._refuse(fl_ctx, f"{type(error).__name__} at the site; its own private.log says why", repr(error), error)
+            return self._refuse(
+                fl_ctx, f"{type(error).__name__} at the site; its own private.log says why", repr(error), error
+            )
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Shows the site's progress in the admin console (``show_stats``)."""

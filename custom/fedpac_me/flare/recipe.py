@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
 from nvflare.app_common.widgets.streaming import ANALYTIC_EVENT_TYPE
 from nvflare.app_common.widgets.validation_json_generator import ValidationJsonGenerator

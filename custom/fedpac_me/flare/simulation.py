@@ -34,7 +34,10 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
     with _data_root(config, data) as root, _environment(DATA_VARIABLE, str(root)):
         sites = [folder.name for folder in site_folders(root)]
         environment = SimEnv(
-            clients=sites, num_threads=threads or len(sites), workspace_root=str(workspace), log_config=str(log_config.resolve())
+            clients=sites,
+            num_threads=threads or len(sites),
+            workspace_root=str(workspace),
+            log_config=str(log_config.resolve()),
         )
         try:
             FedPacMeRecipe(config, name).run(environment)
@@ -48,7 +51,8 @@ def require_no_space(*paths: Path) -> None:
     for path in paths:
         if " " in str(path.resolve()):
             raise InputError(
-                f"The path {path.resolve()} contains a space, which FLARE's simulator cannot handle. Use a folder without spaces."
+                f"The path {path.resolve()} contains a space, which FLARE's simulator cannot handle. "
+                "Use a folder without spaces."
             )
 
 

@@ -26,7 +26,9 @@ def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{run} is not a finished run: its run.json cannot be read ({type(error).__name__}).") from None
+        raise InputError(
+            f"{run} is not a finished run: its run.json cannot be read ({type(error).__name__})."
+        ) from None
     model = build_model(config.model, config.seed)
     set_weights(model, read_checkpoint(find_checkpoint(run)))
     return model, config

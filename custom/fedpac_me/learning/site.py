@@ -57,7 +57,8 @@ class Site:
         self.split = split_cases(settings.data)
         if self.trains and not self.split.train:
             raise InputError(
-                f"Site {name} has the role '{self.role}' but no training cases. Add cases, or set \"role\": \"evaluate\" in its settings."
+                f"Site {name} has the role '{self.role}' but no training cases. "
+                'Add cases, or set "role": "evaluate" in its settings.'
             )
         self.trainer = Trainer(build_model(config.model, config.seed), config, self.device)
         self._folder = folder
@@ -191,4 +192,6 @@ def choose_device(wanted: str) -> torch.device:
     try:
         return torch.empty(0, device=wanted).device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"The site's device '{wanted}' cannot be used: {str(error).splitlines()[0]} Use \"auto\" or \"cpu\".") from None
+        raise InputError(
+            f'The site\'s device \'{wanted}\' cannot be used: {str(error).splitlines()[0]} Use "auto" or "cpu".'
+        ) from None

@@ -39,5 +39,6 @@ class SiteState:
             return cls(content["optimizer"], content["weights"])
         except Exception as error:
             raise InputError(
-                f"The site's state file {path} cannot be read ({type(error).__name__}). Delete it to go on with a fresh optimiser."
+                f"The site's state file {path} cannot be read ({type(error).__name__}). "
+                "Delete it to go on with a fresh optimiser."
             ) from None

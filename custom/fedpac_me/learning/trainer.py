@@ -95,6 +95,6 @@ def _require_finite(what: str, value: float) -> None:
     """Stop before a step that would put NaN into the model and the optimiser's moments."""
     if not math.isfinite(value):
         raise TrainingFailed(
-            f"the {what} became {value}; nothing of this round is sent and the next one starts from the received model. "
+            f"the {what} became {value}; nothing of this round is sent, the next one starts from the received model. "
             "Check the site's images, or lower learning.learning_rate."
         )

@@ -64,7 +64,10 @@ def build_model(config: ModelConfig, seed: int) -> SegmentationNet:
 
 def get_weights(model: nn.Module) -> dict[str, np.ndarray]:
     """All parameters and buffers as float32 numpy copies: what travels."""
-    return {name: value.detach().to("cpu", torch.float32, copy=True).contiguous().numpy() for name, value in model.state_dict().items()}
+    return {
+        name: value.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
+        for name, value in model.state_dict().items()
+    }
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray | torch.Tensor]) -> None:
@@ -77,12 +80,15 @@ def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray | torch.Tenso
         for name, value in own.items():
             given = torch.as_tensor(weights[name])
             if given.shape != value.shape:
-                raise ValueError(f"the received model does not fit the network: {name} is {tuple(given.shape)}, not {tuple(value.shape)}")
+                raise ValueError(
+                    f"the received model does not fit the network: {name} is {tuple(given.shape)}, "
+                    f"not {tuple(value.shape)}"
+                )
             value.copy_(given)
 
 
 def _drop_batch_counters(model: nn.Module) -> None:
-    """Remove batch norm's integer step counters: with a fixed momentum nothing reads them, and they cannot be averaged."""
+    """Remove batch norm's integer step counters: nothing reads them, and they cannot be averaged."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.num_batches_tracked = None

@@ -28,4 +28,6 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {name: value.numpy() for name, value in content["model"].items()}
     except Exception as error:
-        raise InputError(f"{path} is not a checkpoint of this project ({type(error).__name__}). Name a {FINAL_MODEL} of a run.") from None
+        raise InputError(
+            f"{path} is not a checkpoint of this project ({type(error).__name__}). Name a {FINAL_MODEL} of a run."
+        ) from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import sys
 
-from null_executor import NullExecutor
 from nvflare.app_common.aggregators.intime_accumulate_model_aggregator import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
 from nvflare.job_config.api import FedJob
+
+from null_executor import NullExecutor
 from seeded_model import SegResNet16
 
 
