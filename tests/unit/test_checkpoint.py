@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -33,7 +31,7 @@ class Malicious:
 
 
 def test_code_in_a_checkpoint_is_refused_not_run(tmp_path, capsys):
-    (tmp_path / "x.pt").write_bytes(pickle.dumps({"model": Malicious()}))
+    torch.save({"model": Malicious()}, tmp_path / "x.pt")
     with pytest.raises(InputError, match="not a checkpoint"):
         read_checkpoint(tmp_path / "x.pt")
     assert "ran" not in capsys.readouterr().out
