@@ -7,7 +7,6 @@ import torch
 
 from cases import write_case
 from fedpac_me.config import DataConfig
-from fedpac_me.data import checks
 from fedpac_me.data.checks import check_root
 from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import find_cases
@@ -141,9 +140,7 @@ def test_scans_smaller_than_the_crop_are_padded(site_folder):
     assert next(crops.batches(0, 1, 1)).image.shape[2:] == (32, 32, 32)
 
 
-@pytest.mark.parametrize("worth_processes", [0, 1e9], ids=["processes", "alone"])
-def test_checking_a_root_names_the_bad_case_and_counts_the_good_ones(site_folder, monkeypatch, worth_processes):
-    monkeypatch.setattr(checks, "_WORTH_PROCESSES_BYTES", worth_processes)
+def test_checking_a_root_names_the_bad_case_and_counts_the_good_ones(site_folder):
     root = site_folder("site-1", cases=2, edge=16).parent
     site_folder("site-2", cases=3, edge=16)
     lines = []

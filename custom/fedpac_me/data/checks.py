@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from fedpac_me.data.layouts import Case
@@ -18,8 +17,6 @@ from fedpac_me.data.splits import split_cases
 from fedpac_me.errors import InputError
 
 _FINDINGS_SHOWN = 5
-_WORTH_PROCESSES_BYTES = 200e6
-"""Below this, starting processes takes longer than reading."""
 
 
 def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = print) -> dict[str, int]:
@@ -51,13 +48,9 @@ def _cases_of(folder: Path) -> list[Case]:
 
 
 def _find_faults(cases: Sequence[Case], max_missing: int) -> list[str]:
-    check = partial(_fault, max_missing=max_missing)
-    if sum(path.stat().st_size for case in cases for path in case.images.values()) < _WORTH_PROCESSES_BYTES:
-        return [fault for fault in map(check, cases) if fault]
-    workers = min(os.cpu_count() or 1, 8)
-    # Spawned, not forked: the parent may hold threads of torch or FLARE.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return [fault for fault in pool.map(check, cases, chunksize=4) if fault]
+    # Threads suffice: unpacking and arithmetic, where the time goes, let go of the interpreter.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [fault for fault in pool.map(partial(_fault, max_missing=max_missing), cases) if fault]
 
 
 def _fault(case: Case, max_missing: int) -> str | None:
