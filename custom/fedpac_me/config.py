@@ -36,8 +36,8 @@ class ModelConfig(_Section):
     """MONAI's SegResNet."""
 
     filters: int = Field(8, ge=4, description="channels after the first convolution")
-    blocks_down: tuple[int, ...] = Field((1, 1, 1, 1), min_length=2, strict=False)
-    blocks_up: tuple[int, ...] = Field((1, 1, 1), min_length=1, strict=False)
+    blocks_down: tuple[int, ...] = Field((0, 1, 1, 1), min_length=2, strict=False)
+    blocks_up: tuple[int, ...] = Field((1, 1, 0), min_length=1, strict=False)
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -51,13 +51,13 @@ class ModelConfig(_Section):
 class LearningConfig(_Section):
     """What one site does in one round."""
 
-    steps_per_round: int = Field(10, ge=1)
+    steps_per_round: int = Field(20, ge=1)
     batch: int = Field(2, ge=1)
-    learning_rate: float = Field(1e-2, gt=0, strict=False)
+    learning_rate: float = Field(3e-3, gt=0, strict=False)
     final_learning_rate: float = Field(
         0.03, ge=0, le=1, strict=False, description="share of the learning rate left at the end of the federation"
     )
-    warmup_steps: int = Field(20, ge=0)
+    warmup_steps: int = Field(40, ge=0)
     weight_decay: float = Field(1e-4, ge=0, strict=False)
     clip_norm: float = Field(1.0, gt=0, strict=False)
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -71,7 +71,7 @@ class LearningConfig(_Section):
 class FederationConfig(_Section):
     """What the server does."""
 
-    rounds: int = Field(32, ge=1)
+    rounds: int = Field(28, ge=1)
     share: Literal["all", "nothing"] = Field(
         "all", description="nothing: every site keeps its own model (the local-only baseline)"
     )

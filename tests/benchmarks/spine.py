@@ -78,7 +78,7 @@ def _demo(phantom: Path, folder: Path) -> str:
         "## Local, federated, central\n\n"
         "Phantom seed 0, 48³, training seeds 0, 1, 2; mean Dice over TC, WT, ET of the final models on test cases, "
         "mean ± standard deviation over seeds; BraTS 2020: a region absent from truth and prediction scores 1. "
-        "Equal local compute: 32 rounds × 10 steps × batch 2 at each of four sites; central takes the same 40 steps a "
+        "Equal local compute: 28 rounds × 20 steps × batch 2 at each of four sites; central takes the same 80 steps a "
         f"round in one place.\n\n{table}"
     )
 

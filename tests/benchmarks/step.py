@@ -91,7 +91,7 @@ def _save(made, folder: Path) -> None:
 
 
 def _plain(network) -> SegResNet:
-    plain = SegResNet(3, 8, 4, 3, norm=("INSTANCE", {"affine": True}), blocks_down=(1, 1, 1, 1), blocks_up=(1, 1, 1))
+    plain = SegResNet(3, 8, 4, 3, norm=("INSTANCE", {"affine": True}), blocks_down=(0, 1, 1, 1), blocks_up=(1, 1, 0))
     plain.load_state_dict(network.backbone.state_dict())
     return plain
 
