@@ -14,10 +14,11 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import bench_aggregation
+import aggregation
 import demo_cost
 import demo_table
 import determinism
+import real_case
 import round_overhead
 import step
 from fedpac_me.data.phantom import write_phantom
@@ -61,11 +62,15 @@ def _round(phantom: Path, folder: Path) -> str:
 
 
 def _aggregation(phantom: Path, folder: Path) -> str:
-    return f"## Server: accept and aggregate\n\n{bench_aggregation.table()}"
+    return f"## Server: accept and aggregate\n\n{aggregation.table()}"
 
 
 def _determinism(phantom: Path, folder: Path) -> str:
     return "## Same seed, same bytes\n\n" + "\n".join(determinism.measure(phantom, folder))
+
+
+def _real_case(phantom: Path, folder: Path) -> str:
+    return "## A real case, 240×240×155 voxels\n\n" + "\n".join(real_case.measure(phantom, folder))
 
 
 def _cost(phantom: Path, folder: Path) -> str:
@@ -88,6 +93,7 @@ SECTIONS: dict[str, Callable[[Path, Path], str]] = {
     "round": _round,
     "aggregation": _aggregation,
     "determinism": _determinism,
+    "real": _real_case,
     "cost": _cost,
     "demo": _demo,
 }

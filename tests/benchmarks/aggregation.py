@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Eight times accept, then aggregate: this project's RoundServer beside FLARE's stock in-time aggregator, same payload.
 
-    python tests/benchmarks/bench_aggregation.py [--json FILE] [--filters 16 32] [--repetitions 5]
+    python tests/benchmarks/aggregation.py
 
 Time: CPU seconds of one thread (other processes disturb them less than wall time), the median of interleaved
 repetitions, each with fresh objects. Memory: a separate run under tracemalloc, which
@@ -10,15 +10,12 @@ sees numpy's arrays; the updates exist before it starts, so what it finds is wha
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import logging
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
@@ -155,28 +152,24 @@ def measure(filters: int, repetitions: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print the table; targets: time ratio ≤ 2, peak ≤ 1.5 float64 models."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--filters", type=int, nargs="+", default=[16, 32], help="SegResNet widths")
-    parser.add_argument("--repetitions", type=int, default=5)
-    arguments = parser.parse_args()
+def table(filters: Sequence[int] = (16, 32), repetitions: int = 9) -> str:
+    """The figures as markdown; targets: time ratio ≤ 2, peak ≤ 1.5 float64 models."""
     # FLARE warns at every update that no weight is configured; printing that would count against it.
     logging.disable(logging.CRITICAL)
-    rows = [measure(filters, arguments.repetitions) for filters in arguments.filters]
-    print(f"{SITES} sites, accept + aggregate; peaks in float64 models, beyond the updates themselves\n")
-    print("| parameters | stock s | ours s | ratio | stock peak | ours peak | with momentum | largest difference |")
-    print("|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        print(
+    lines = [
+        f"{SITES} sites, accept + aggregate; peaks in float64 models, beyond the updates themselves",
+        "",
+        "| parameters | stock s | ours s | ratio (≤ 2) | stock peak | ours peak (≤ 1.5) | with momentum | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in (measure(width, repetitions) for width in filters):
+        lines.append(
             f"| {row['parameters'] / 1e6:.1f} M | {row['stock_s']:.3f} | {row['ours_s']:.3f} | {row['time_ratio']:.2f} "
             f"| {row['stock_peak']:.2f} | {row['ours_peak']:.2f} | {row['ours_momentum_peak']:.2f} "
             f"| {row['largest_difference']:.1e} |"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"sites": SITES, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    print(table())
