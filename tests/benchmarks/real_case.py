@@ -54,6 +54,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     found = train_and_predict(Path(sys.argv[1]), Path(sys.argv[2]))
     print(
-        f"Reading the case and 6 steps of 2 × 64³: {found['training_s']:.1f} s; reading it again, predicting the volume "
+        f"Reading it and 6 steps of 2 × 64³: {found['training_s']:.1f} s; reading it again, predicting the volume "
         f"and writing the file: {found['prediction_s']:.1f} s; at most {found['peak_gib']:.2f} GiB. One thread."
     )
