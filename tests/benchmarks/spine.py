@@ -27,28 +27,29 @@ from fedpac_me.storage import write_text
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs/results/spine.md"
+KEPT = ROOT / "build/bench"
 RATIOS = "| what | ours | the other | ratio | target |\n|---|---|---|---|---|"
 
 
 def main() -> int:
     """Measure, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="print these sections instead of writing the page")
-    wanted = parser.parse_args().only
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="measure these again and keep the other sections")
+    wanted = parser.parse_args().only or list(SECTIONS)
     phantom = ROOT / "data/phantom"
     if not phantom.exists():
         write_phantom(phantom)
-    pages = {}
-    for name in wanted or SECTIONS:
+    for name in wanted:
         print(f"Measuring: {name} ...", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="fedpac_me_bench_") as folder:
-            pages[name] = SECTIONS[name](phantom, Path(folder))
-    text = "\n\n".join(pages.values())
-    if wanted:
-        print(text)
-    else:
-        write_text(OUT, f"{_head()}\n\n{text}\n")
-        print(f"Written: {OUT}")
+            write_text(KEPT / f"{name}.md", SECTIONS[name](phantom, Path(folder)))
+    missing = [name for name in SECTIONS if not (KEPT / f"{name}.md").is_file()]
+    if missing:
+        print(f"Not written: {OUT}; still to be measured: {', '.join(missing)}.")
+        return 1
+    sections = [(KEPT / f"{name}.md").read_text(encoding="utf-8") for name in SECTIONS]
+    write_text(OUT, "\n\n".join([_head(), *sections]) + "\n")
+    print(f"Written: {OUT}")
     return 0
 
 
