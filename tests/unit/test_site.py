@@ -65,6 +65,16 @@ def test_a_rebuilt_site_goes_on_exactly_where_the_old_one_stopped(data, tmp_path
     assert diffs[0] != diffs[1]
 
 
+def test_a_round_given_twice_is_answered_twice_the_same(data, tmp_path):
+    weights = first_weights()
+    site = open_site(data, tmp_path)
+    for number in (0, 1, 2):
+        first = as_bytes(site.train(weights, number).diff)
+        assert as_bytes(site.train(weights, number).diff) == first
+        assert as_bytes(open_site(data, tmp_path).train(weights, number).diff) == first
+    assert sorted(path.name for path in tmp_path.glob("state-*.pt")) == ["state-1.pt", "state-2.pt"]
+
+
 def test_a_site_that_only_evaluates_abstains_and_still_validates(data, tmp_path):
     (data / "site.json").write_text('{"role": "evaluate"}')
     update = open_site(data, tmp_path).train(first_weights(), 0)
@@ -104,7 +114,7 @@ def test_a_pooled_site_trains_in_pooled_runs_only_and_leaves_the_test_to_the_hos
 def test_an_aborted_round_leaves_no_state(data, tmp_path):
     with pytest.raises(TrainingStopped):
         open_site(data, tmp_path).train(first_weights(), 0, should_stop=lambda: True)
-    assert not list(tmp_path.glob("state.pt"))
+    assert not list(tmp_path.glob("state-*.pt"))
 
 
 def test_a_training_site_without_training_cases_is_refused(data, tmp_path):
@@ -115,9 +125,9 @@ def test_a_training_site_without_training_cases_is_refused(data, tmp_path):
 
 
 def test_a_damaged_state_file_is_refused(data, tmp_path):
-    (tmp_path / "state.pt").write_bytes(b"not a state")
+    (tmp_path / "state-0.pt").write_bytes(b"not a state")
     with pytest.raises(InputError, match="state file"):
-        open_site(data, tmp_path).train(first_weights(), 0)
+        open_site(data, tmp_path).train(first_weights(), 1)
 
 
 def test_the_device_is_the_one_asked_for_or_a_sentence():

@@ -74,20 +74,19 @@ class Site:
             InputError: a case is unusable.
         """
         start = time.monotonic()
-        state = SiteState.load(self._state_file, self.device)
+        state = SiteState.load(self._folder, self.device, before=round_number)
         self._receive(weights, state)
         metrics = self._validate(round_number, should_stop)
         if not self.trains:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
-        if state is not None:
-            self.trainer.optimizer.load_state_dict(state.optimizer)
+        self.trainer.restore(state.optimizer if state is not None else None)
         result = self.trainer.train_round(
             self.crops.batches(round_number, self.config.learning.steps_per_round, self.config.learning.batch),
             first_step=round_number * self.config.learning.steps_per_round,
             should_stop=should_stop,
         )
         metrics["train_loss"] = result.loss
-        self._save_state()
+        self._save_state(round_number)
         if self._keeps_own_model:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
         # asarray: the difference of two 0-d arrays would be a scalar, which the wire contract refuses.
@@ -117,7 +116,7 @@ class Site:
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
         """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
-        state = SiteState.load(self._state_file, torch.device("cpu"))
+        state = SiteState.load(self._folder, torch.device("cpu"))
         if state is None or state.weights is None:
             return None
         return {name: value.numpy() for name, value in state.weights.items()}
@@ -133,17 +132,13 @@ class Site:
     def _keeps_own_model(self) -> bool:
         return self.config.federation.share == "nothing"
 
-    @property
-    def _state_file(self) -> Path:
-        return self._folder / "state.pt"
-
     def _receive(self, weights: Weights, state: SiteState | None) -> None:
         own = state.weights if self._keeps_own_model and state is not None else None
         set_weights(self.trainer.model, weights if own is None else own)
 
-    def _save_state(self) -> None:
+    def _save_state(self, round_number: int) -> None:
         weights = self.trainer.model.state_dict() if self._keeps_own_model else None
-        SiteState(self.trainer.optimizer.state_dict(), weights).save(self._state_file)
+        SiteState(self.trainer.optimizer.state_dict(), weights).save(self._folder, round_number)
 
     def _validate(self, round_number: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""

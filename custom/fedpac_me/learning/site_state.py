@@ -7,6 +7,7 @@ file, not the memory, is the truth.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,28 @@ class SiteState:
     optimizer: dict[str, Any]
     weights: dict[str, torch.Tensor] | None = None
 
-    def save(self, path: Path) -> None:
-        """Write the state, atomically."""
-        with atomic_path(path) as temporary:
+    def save(self, folder: Path, round_number: int) -> None:
+        """Write the state after ``round_number``, atomically; the one before it is kept, older ones go."""
+        with atomic_path(_path(folder, round_number)) as temporary:
             torch.save({"optimizer": self.optimizer, "weights": self.weights}, temporary)
+        for known, path in _states(folder):
+            if known < round_number - 1:
+                path.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> SiteState | None:
-        """The saved state, ``None`` before the first round. Raises ``InputError`` when the file is damaged."""
-        if not path.is_file():
+    def load(cls, folder: Path, device: torch.device, before: float = math.inf) -> SiteState | None:
+        """The newest state of a round before ``before``; ``None`` when there is none.
+
+        FLARE may give a site the same round twice, as after a lost connection. Asking for what was before the
+        round makes the second answer equal the first.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        earlier = [(number, path) for number, path in _states(folder) if number < before]
+        if not earlier:
             return None
+        path = max(earlier)[1]
         try:
             content = torch.load(path, map_location=device, weights_only=True)
             return cls(content["optimizer"], content["weights"])
@@ -42,3 +55,11 @@ class SiteState:
                 f"The site's state file {path} cannot be read ({type(error).__name__}). "
                 "Delete it to go on with a fresh optimiser."
             ) from None
+
+
+def _path(folder: Path, round_number: int) -> Path:
+    return folder / f"state-{round_number}.pt"
+
+
+def _states(folder: Path) -> list[tuple[int, Path]]:
+    return [(int(path.stem.removeprefix("state-")), path) for path in folder.glob("state-*.pt")]

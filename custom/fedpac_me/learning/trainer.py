@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,9 +41,16 @@ class Trainer:
         self.config = config
         self.device = device
         self.loss = RegionLoss()
+        self.restore(None)
+
+    def restore(self, optimizer_state: dict[str, Any] | None) -> None:
+        """Start from a saved optimiser state, or from a fresh optimiser."""
+        learning = self.config.learning
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning.learning_rate, weight_decay=config.learning.weight_decay
+            self.model.parameters(), lr=learning.learning_rate, weight_decay=learning.weight_decay
         )
+        if optimizer_state is not None:
+            self.optimizer.load_state_dict(optimizer_state)
 
     def train_round(
         self, batches: Iterable[Batch], first_step: int, should_stop: Callable[[], bool] = lambda: False
