@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class FedPacMeExecutor(Executor):
     def __init__(self, config: dict) -> None:
         super().__init__()
         self.config = config
+        self._one_at_a_time = threading.Lock()
         self._site: Site | None = None
         self._progress: dict[str, Any] = {}
 
@@ -54,7 +56,9 @@ class FedPacMeExecutor(Executor):
             # TASK_UNKNOWN would abort the whole job.
             return make_reply(ReturnCode.TASK_UNSUPPORTED)
         try:
-            return tasks[task_name](shareable, fl_ctx, abort_signal)
+            # FLARE may hand out a task again while the first copy still runs; both would train one model.
+            with self._one_at_a_time:
+                return tasks[task_name](shareable, fl_ctx, abort_signal)
         except TrainingStopped:
             return make_reply(ReturnCode.TASK_ABORTED)
         except TrainingFailed as error:
