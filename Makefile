@@ -44,7 +44,7 @@ jobs: install  ## every config as a FLARE job folder in build/jobs
 		$(BIN)/python jobs/train.py --config $$config --export --export-dir build/jobs || exit 1; \
 	done
 
-bench: install  ## the tables of docs/results/spine.md (about 20 minutes)
+bench: install  ## the tables of docs/results/spine.md (about 50 minutes)
 	$(BIN)/python tests/benchmarks/spine.py
 
 clean:  ## remove build leftovers; keeps data, runs and .venv

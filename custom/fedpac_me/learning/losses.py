@@ -24,6 +24,6 @@ class RegionLoss(nn.Module):
     def forward(self, logits: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """Loss of ``logits`` against ``regions`` (both BCDHW, channels as ``REGIONS``, truth 0 or 1)."""
         logits, regions = logits.float(), regions.float()
-        exists = regions.flatten(2).amax(2)
+        exists = regions.amax((2, 3, 4))
         dice = (self.dice(logits, regions).flatten(1) * exists).sum() / exists.sum().clamp_min(1)
         return dice + functional.binary_cross_entropy_with_logits(logits, regions)

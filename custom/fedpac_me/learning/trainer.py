@@ -47,7 +47,7 @@ class Trainer:
         """Start from a saved optimiser state, or from a fresh optimiser."""
         learning = self.config.learning
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=learning.learning_rate, weight_decay=learning.weight_decay
+            self.model.parameters(), lr=learning.learning_rate, weight_decay=learning.weight_decay, fused=True
         )
         if optimizer_state is not None:
             self.optimizer.load_state_dict(optimizer_state)
