@@ -40,12 +40,81 @@ class ModelConfig(_Section):
     blocks_up: tuple[int, ...] = Field((1, 1, 0), min_length=1, strict=False)
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = Field(0.0, ge=0, lt=1)
+    experts: int = Field(1, ge=1, le=64, description="sets of batch normalisation parameters, one an imaging style")
+    adapter_rank: int = Field(
+        0, ge=0, le=64, description="rank of each expert's addition to every 3³ convolution but the first; 0: none"
+    )
 
     @model_validator(mode="after")
     def _levels_agree(self) -> ModelConfig:
         if len(self.blocks_up) != len(self.blocks_down) - 1:
             raise ValueError("blocks_up must have one entry fewer than blocks_down")
         return self
+
+    @model_validator(mode="after")
+    def _experts_are_norms(self) -> ModelConfig:
+        if self.norm != "batch" and (self.experts > 1 or self.adapter_rank):
+            raise ValueError(f"experts and adapters need norm 'batch', not '{self.norm}'")
+        return self
+
+
+class RouterConfig(_Section):
+    """How a scan finds its expert."""
+
+    keys: Literal["style", "site"] = Field(
+        "style", description="what an expert stands for: an imaging style (federated k-means), or a site (FedBN)"
+    )
+    local_clusters: int = Field(3, ge=1, le=64, description="most styles that one site may report")
+    soft: bool = Field(False, description="at inference mix the experts by distance instead of taking the nearest")
+    unseen: Literal["nearest", "average"] = Field(
+        "nearest", description="with keys 'site': whose expert serves a site that never trained"
+    )
+    far_blend: float = Field(
+        0.0, ge=0, le=1, strict=False, description="share of the experts' average in a scan far from every key"
+    )
+
+
+class Perspective(_Section):
+    """One way in which the same patient could have been imaged."""
+
+    probability: float = Field(0.0, ge=0, le=1, strict=False)
+    strength: float = Field(0.6, gt=0, le=2, strict=False, description="1: strong, yet seen in practice")
+
+
+class PerspectivesConfig(_Section):
+    """Multi-perspective augmentation (MPA) of training crops; every perspective is off unless it has a probability."""
+
+    bias_field: Perspective = Perspective()
+    contrast: Perspective = Perspective()
+    histogram_shift: Perspective = Perspective()
+    noise: Perspective = Perspective()
+    thick_slices: Perspective = Perspective()
+    motion: Perspective = Perspective()
+    ghosting: Perspective = Perspective()
+    modality_drop: Perspective = Perspective()
+    affine: Perspective = Perspective()
+    gaussian_noise: Perspective = Perspective()
+    intensity_shift: Perspective = Perspective()
+    fgsm: Perspective = Perspective()
+
+
+class ContrastConfig(_Section):
+    """The perspective-aware contrastive loss (PACL); off unless a weight is above 0."""
+
+    prototype_weight: float = Field(
+        0.0, ge=0, strict=False, description="of the pull towards the federation's prototypes"
+    )
+    view_weight: float = Field(
+        0.0, ge=0, strict=False, description="of the agreement between two perspectives of one scan"
+    )
+    view_every: int = Field(2, ge=1, description="steps between those that look at a second perspective")
+    dimension: int = Field(32, ge=2, le=1024, description="of a region's embedding")
+    temperature: float = Field(0.2, gt=0, strict=False)
+    queue: int = Field(64, ge=0, le=65536, description="embeddings of earlier scans kept as negatives")
+    start: float = Field(0.2, ge=0, le=1, strict=False, description="share of the rounds before it begins")
+    ramp: float = Field(0.2, ge=0, le=1, strict=False, description="share of the rounds over which it grows")
+    minimum_count: float = Field(4.0, ge=0, strict=False, description="scans behind a prototype before it is used")
+    decay: float = Field(0.5, ge=0, lt=1, strict=False, description="share of the old prototype kept each round")
 
 
 class LearningConfig(_Section):
@@ -75,9 +144,16 @@ class FederationConfig(_Section):
     share: Literal["all", "nothing"] = Field(
         "all", description="nothing: every site keeps its own model (the local-only baseline)"
     )
+    expert_merge: Literal["mass", "cases_of_users", "cases"] = Field(
+        "mass",
+        description="what weighs a site's update of an expert: its scans there, all of a user's, all of anyone's",
+    )
+    expert_prior: float = Field(
+        0.0, ge=0, strict=False, description="κ: scans' worth of the old expert that enter its merge"
+    )
     quorum: int = Field(2, ge=0, description="fewest accepted updates that may change the model")
     server_momentum: float = Field(
-        0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the aggregated difference (FedAvgM)"
+        0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the merged difference of shared layers"
     )
     round_timeout: int = Field(
         0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"
@@ -106,6 +182,9 @@ class Config(_Section):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    router: RouterConfig = RouterConfig()
+    perspectives: PerspectivesConfig = PerspectivesConfig()
+    contrast: ContrastConfig = ContrastConfig()
     learning: LearningConfig = LearningConfig()
     federation: FederationConfig = FederationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
