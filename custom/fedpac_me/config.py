@@ -40,7 +40,7 @@ class ModelConfig(_Section):
     blocks_up: tuple[int, ...] = Field((1, 1, 0), min_length=1, strict=False)
     norm: Literal["instance", "group", "batch"] = "instance"
     dropout: float = Field(0.0, ge=0, lt=1)
-    experts: int = Field(1, ge=1, le=64, description="sets of batch normalisation parameters, one an imaging style")
+    experts: int = Field(1, ge=1, le=64, description="sets of normalisation parameters, one an imaging style")
     adapter_rank: int = Field(
         0, ge=0, le=64, description="rank of each expert's addition to every 3³ convolution but the first; 0: none"
     )
@@ -53,8 +53,8 @@ class ModelConfig(_Section):
 
     @model_validator(mode="after")
     def _experts_are_norms(self) -> ModelConfig:
-        if self.norm != "batch" and (self.experts > 1 or self.adapter_rank):
-            raise ValueError(f"experts and adapters need norm 'batch', not '{self.norm}'")
+        if self.norm == "group" and (self.experts > 1 or self.adapter_rank):
+            raise ValueError("experts and adapters need norm 'batch' or 'instance', not 'group'")
         return self
 
 
@@ -69,8 +69,13 @@ class RouterConfig(_Section):
     unseen: Literal["nearest", "average"] = Field(
         "nearest", description="with keys 'site': whose expert serves a site that never trained"
     )
-    far_blend: float = Field(
-        0.0, ge=0, le=1, strict=False, description="share of the experts' average in a scan far from every key"
+    far: Literal["nearest", "average", "generalist"] = Field(
+        "nearest",
+        description="who speaks for a scan far from every key: the nearest expert, all of them on average, or the last "
+        "expert, which has no key and sees a share of everything",
+    )
+    generalist_share: float = Field(
+        0.2, gt=0, lt=1, strict=False, description="share of the training batches that the generalist sees"
     )
 
 
@@ -107,14 +112,19 @@ class ContrastConfig(_Section):
     view_weight: float = Field(
         0.0, ge=0, strict=False, description="of the agreement between two perspectives of one scan"
     )
-    view_every: int = Field(2, ge=1, description="steps between those that look at a second perspective")
+    view_every: int = Field(4, ge=1, description="steps between those that look at a second perspective")
     dimension: int = Field(32, ge=2, le=1024, description="of a region's embedding")
     temperature: float = Field(0.2, gt=0, strict=False)
     queue: int = Field(64, ge=0, le=65536, description="embeddings of earlier scans kept as negatives")
     start: float = Field(0.2, ge=0, le=1, strict=False, description="share of the rounds before it begins")
     ramp: float = Field(0.2, ge=0, le=1, strict=False, description="share of the rounds over which it grows")
-    minimum_count: float = Field(4.0, ge=0, strict=False, description="scans behind a prototype before it is used")
+    minimum_count: float = Field(4.0, ge=0, strict=False, description="crops behind a prototype before it is used")
     decay: float = Field(0.5, ge=0, lt=1, strict=False, description="share of the old prototype kept each round")
+
+    @property
+    def active(self) -> bool:
+        """Whether the network carries an embedder at all."""
+        return self.prototype_weight > 0 or self.view_weight > 0
 
 
 class LearningConfig(_Section):
@@ -153,8 +163,9 @@ class FederationConfig(_Section):
     )
     quorum: int = Field(2, ge=0, description="fewest accepted updates that may change the model")
     server_momentum: float = Field(
-        0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the merged difference of shared layers"
+        0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the merged difference (FedAvgM)"
     )
+    expert_momentum: bool = Field(True, description="whether the server's momentum moves experts too")
     round_timeout: int = Field(
         0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"
     )
@@ -191,6 +202,17 @@ class Config(_Section):
     pooled: bool = Field(
         False, description="simulation only: one site holds every training site's cases (the central upper bound)"
     )
+
+    @property
+    def keys(self) -> int:
+        """Experts that have a key: all but the generalist."""
+        return self.model.experts - (self.router.far == "generalist")
+
+    @model_validator(mode="after")
+    def _a_generalist_is_not_alone(self) -> Config:
+        if self.router.far == "generalist" and self.model.experts == 2:
+            raise ValueError("a generalist needs two other experts, or none at all: model.experts must be 1 or above 2")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved config as plain JSON types."""

@@ -37,7 +37,7 @@ def train_and_predict(case: Path, out: Path) -> dict[str, float]:
     config = load_config(CONFIG, {"data": {"crop": 64}})
     start = time.monotonic()
     crops = TrainingCrops(find_cases([case.parent]), config.data, seed=0, site="real")
-    trainer = Trainer(build_model(config.model, 0), config, CPU)
+    trainer = Trainer(build_model(config), config, CPU)
     losses = [trainer.train_round(crops.batches(0, 3, 2), first_step=40).loss for _ in range(2)]
     trained = time.monotonic()
     predict_case(trainer.model, config, case, out, CPU)

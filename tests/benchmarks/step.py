@@ -37,14 +37,14 @@ def measure(phantom: Path) -> list[str]:
     """Rows of the table: what, ours, the other, ratio, limit."""
     torch.set_num_threads(1)
     config = load_config(ROOT / "app_configs/fedavg.json")
-    network = build_model(config.model, 0)
+    network = build_model(config)
     return [_step_row(config, network, phantom), _inference_row(config, network)]
 
 
 def _step_row(config, network, phantom: Path) -> str:
     cases = split_cases(folder_settings(phantom / "site-1").data).train
     crops = TrainingCrops(cases, config.data, 0, "site-1")
-    trainer = Trainer(build_model(config.model, 0), config, CPU)
+    trainer = Trainer(build_model(config), config, CPU)
     bare = _BareLoop(_plain(network), config)
     ours, theirs = _interleaved(
         lambda: trainer.train_round(crops.batches(0, STEPS, 2), 0), lambda: bare.run(crops.batches(0, STEPS, 2))

@@ -131,14 +131,15 @@ def test_the_record(server: Make) -> None:
         "outcome": "merged",
         "seconds": 2.5,
         "accepted": [
-            {"site": "site-1", "cases": 10, "steps": 30, "seconds": 0.0},
-            {"site": "site-2", "cases": 10, "steps": 30, "seconds": 3.5},
+            {"site": "site-1", "cases": 10, "steps": 30, "seconds": 0.0, "expert_mass": (2.5, 7.5)},
+            {"site": "site-2", "cases": 10, "steps": 30, "seconds": 3.5, "expert_mass": (2.5, 7.5)},
         ],
         "rejected": [
             {"site": "site-3", "reason": "'steps' must be an integer from 1 to 10000000, got 0."},
             {"site": "site-4", "reason": "no disk space"},
         ],
         "abstained": ["site-5"],
+        "experts": {"mass": [5.0, 15.0], "dead": []},
         "bytes_up": 3 * payload,
         "bytes_down": 5 * payload,
         "metrics": {site: {"dice_mean": 0.75, "train_loss": 0.5} for site in ("site-1", "site-2", "site-5")},
@@ -257,7 +258,8 @@ def test_progress_is_builtins(server: Make) -> None:
     made.accept(abstaining("c"))
     made.record_error("d", "x")
     counts = {"round": ROUND, "accepted": 2, "rejected": 1, "abstained": 1, "failed_rounds_in_a_row": 0}
-    assert made.progress == counts | {"mean_dice_mean": 0.75, "mean_train_loss": 0.375}
+    routed = {"experts_of_a": "2.5 7.5", "experts_of_b": "2.5 7.5", "dead_experts": "none"}
+    assert made.progress == counts | routed | {"mean_dice_mean": 0.75, "mean_train_loss": 0.375}
     json.dumps(made.progress)
 
 

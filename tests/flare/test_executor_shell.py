@@ -45,7 +45,7 @@ class Client:
 
     def do(self, task: str = "train", weights=None, signal: Signal | None = None) -> Shareable:
         if weights is None:
-            weights = get_weights(build_model(self.config.model, 0))
+            weights = get_weights(build_model(self.config))
         shareable = DXO(DataKind.WEIGHTS, data=weights).to_shareable()
         shareable.set_header(AppConstants.CURRENT_ROUND, 0)
         return self.executor.execute(task, shareable, self.fl_ctx, signal or Signal())
@@ -91,7 +91,7 @@ def test_bad_data_is_an_error_reply_and_the_file_name_stays_in_the_private_log(c
 
 
 def test_nan_in_the_received_model_is_refused_by_the_site(client):
-    weights = get_weights(build_model(client.config.model, 0))
+    weights = get_weights(build_model(client.config))
     name = next(iter(weights))
     weights[name] = np.full_like(weights[name], np.nan)
     reply = client.do(weights=weights)

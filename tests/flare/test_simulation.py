@@ -89,7 +89,7 @@ def test_training_changed_the_weights(run, tiny_config):
     from fedpac_me.model.backbone import build_model, get_weights
 
     config = load_config(tiny_config)
-    assert model_hash(run) != weights_hash(get_weights(build_model(config.model, config.seed)))
+    assert model_hash(run) != weights_hash(get_weights(build_model(config)))
     assert model_hash(run) == json.loads((run / "run.json").read_text())["model_hash"]
 
 

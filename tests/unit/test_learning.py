@@ -40,7 +40,7 @@ def batches(count: int, poison: int | None = None) -> list[Batch]:
 
 
 def trainer() -> Trainer:
-    return Trainer(build_model(CONFIG.model, 0), CONFIG, CPU)
+    return Trainer(build_model(CONFIG), CONFIG, CPU)
 
 
 def test_a_correct_empty_region_costs_nothing():
@@ -73,7 +73,7 @@ def test_no_region_at_all_is_not_a_division_by_zero():
 
 
 def test_training_lowers_the_loss():
-    one = Trainer(build_model(FAST.model, 0), FAST, CPU)
+    one = Trainer(build_model(FAST), FAST, CPU)
     losses = [one.train_round(batches(2), 2).loss for _ in range(12)]
     assert losses[-1] < 0.7 * losses[0]
 
@@ -120,7 +120,7 @@ def test_the_learning_rate_warms_up_and_falls_over_the_whole_federation():
 
 def test_a_prediction_has_the_full_grid_and_stays_inside_the_brain(case):
     scan = load_scan(find_case(case), 0)
-    model = build_model(CONFIG.model, 0)
+    model = build_model(CONFIG)
     torch.nn.init.constant_(model.backbone.conv_final[-1].conv.bias, 50.0)  # predicts tumour everywhere
     labels = predict_labels(model, scan, CONFIG, CPU)
     brain = scan.uncrop(np.any(scan.image != 0, axis=0))
@@ -131,7 +131,7 @@ def test_a_prediction_has_the_full_grid_and_stays_inside_the_brain(case):
 def test_a_network_learns_the_tumour_of_one_site(site_folder):
     cases = find_cases([site_folder(cases=2, edge=24)])
     crops = TrainingCrops(cases, CONFIG.data, 0, "s")
-    one = Trainer(build_model(FAST.model, 0), FAST, CPU)
+    one = Trainer(build_model(FAST), FAST, CPU)
     one.train_round(crops.batches(0, 80, 2), 0)
     scan = load_scan(cases[0], 0)
     predicted, truth = predict_labels(one.model, scan, CONFIG, CPU) > 0, scan.uncrop(scan.labels) > 0

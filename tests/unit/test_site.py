@@ -39,7 +39,7 @@ def open_site(data, state, **config) -> Site:
 
 
 def first_weights() -> dict[str, np.ndarray]:
-    return get_weights(build_model(parse_config(TINY).model, 0))
+    return get_weights(build_model(parse_config(TINY)))
 
 
 def as_bytes(weights) -> bytes:

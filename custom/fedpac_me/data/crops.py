@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, set_track_meta
+from monai.data import set_track_meta
 from monai.transforms import (
     Compose,
     DeleteItemsd,
@@ -26,45 +26,121 @@ from fedpac_me.data.layouts import Case
 from fedpac_me.data.scan import load_scan
 from fedpac_me.labels import regions_from_labels
 
+_VOLUMES = ["image", "regions"]
+_TENSORS = ("image", "present", "regions", "second", "second_present")
+
 
 @dataclass(frozen=True)
 class Batch:
-    """``image`` (BCDHW, channels as ``MODALITIES``), ``present`` (BC), ``regions`` (BCDHW, channels as ``REGIONS``)."""
+    """``image`` (BCDHW, channels as ``MODALITIES``), ``present`` (BC), ``regions`` (BCDHW, channels as ``REGIONS``).
+
+    ``experts`` says which one speaks for each sample; empty where the model has none. ``second`` (BCDHW) and its
+    ``second_present`` (BC) are the same crops in another perspective, where one was asked for.
+    """
 
     image: torch.Tensor
     present: torch.Tensor
     regions: torch.Tensor
+    experts: tuple[int, ...] = ()
+    second: torch.Tensor | None = None
+    second_present: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, its volumes with channels last, which convolutions prefer."""
         volumes = {"device": device, "memory_format": torch.channels_last_3d, "non_blocking": True}
-        return Batch(self.image.to(**volumes), self.present.to(device), self.regions.to(**volumes))
+        moved = Batch(self.image.to(**volumes), self.present.to(device), self.regions.to(**volumes), self.experts)
+        if self.second is None or self.second_present is None:
+            return moved
+        return replace(moved, second=self.second.to(**volumes), second_present=self.second_present.to(device))
+
+
+@dataclass(frozen=True)
+class Generalist:
+    """The expert without a style of its own, and the share of all batches that it sees."""
+
+    expert: int
+    share: float
 
 
 class TrainingCrops:
     """A site's training scans, read once and held in memory, and the batches cut from them."""
 
-    def __init__(self, cases: Sequence[Case], config: DataConfig, seed: int, site: str) -> None:
-        """Raises ``InputError`` when a case is unusable."""
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        config: DataConfig,
+        seed: int,
+        site: str,
+        augmentation: Sequence[Transform] = (),
+    ) -> None:
+        """``augmentation`` acts on every crop. Raises ``InputError`` when a case is unusable."""
         set_track_meta(False)  # crops need no affines, and carrying them costs time
         self._key = (seed, zlib.crc32(site.encode()))
-        self._samples = CacheDataset(
-            list(cases), _transforms(config), num_workers=None, progress=False, copy_cache=False
-        )
+        prepare = _preparation(config)
+        self._samples = [prepare(case) for case in cases]
+        self._draw = _random_part(config, augmentation)
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def batches(self, round_number: int, count: int, size: int) -> Iterator[Batch]:
-        """``count`` batches of ``size`` crops; a case comes again only after all others have come."""
+    @property
+    def styles(self) -> np.ndarray:
+        """The style of every scan (n, S)."""
+        return np.stack([sample["style"] for sample in self._samples])
+
+    def batches(
+        self,
+        round_number: int,
+        count: int,
+        size: int,
+        experts: Sequence[int] | None = None,
+        generalist: Generalist | None = None,
+    ) -> Iterator[Batch]:
+        """``count`` batches of ``size`` crops; a case comes again only after all others have come.
+
+        With ``experts``, one a case, a batch holds scans of one expert, so that its statistics are that expert's;
+        experts come as often as their share of the cases, and "all others" are all others of the expert. For a
+        ``generalist``'s share of the batches any case may come.
+        """
         rng = np.random.default_rng([*self._key, round_number])
-        self._samples.transform.set_random_state(seed=int(rng.integers(2**31)))
-        order: list[int] = []
-        while len(order) < count * size:
-            order.extend(rng.permutation(len(self)).tolist())
-        for step in range(count):
-            crops = [self._samples[index][0] for index in order[step * size : (step + 1) * size]]
-            yield Batch(*(torch.stack([crop[key] for crop in crops]) for key in ("image", "present", "regions")))
+        self._draw.set_random_state(seed=int(rng.integers(2**31)))
+        chosen = (
+            _in_turn(rng, len(self), count, size)
+            if experts is None
+            else _by_expert(rng, experts, count, size, generalist)
+        )
+        for indices, expert in chosen:
+            crops = [self._draw(self._samples[index])[0] for index in indices]
+            tensors = {key: torch.stack([crop[key] for crop in crops]) for key in _TENSORS if key in crops[0]}
+            yield Batch(**tensors, experts=(expert,) * size if expert is not None else ())
+
+
+Chosen = tuple[list[int], int | None]
+"""The cases of a batch and the expert that speaks for it."""
+
+
+def _in_turn(rng: np.random.Generator, cases: int, count: int, size: int) -> Iterator[Chosen]:
+    order: list[int] = []
+    while len(order) < count * size:
+        order.extend(rng.permutation(cases).tolist())
+    return ((order[step * size : (step + 1) * size], None) for step in range(count))
+
+
+def _by_expert(
+    rng: np.random.Generator, experts: Sequence[int], count: int, size: int, generalist: Generalist | None
+) -> Iterator[Chosen]:
+    of_case = np.array(experts)
+    speakers = rng.choice(of_case, size=count)
+    members = {expert: np.flatnonzero(of_case == expert) for expert in np.unique(of_case).tolist()}
+    if generalist is not None:
+        speakers[rng.random(count) < generalist.share] = generalist.expert
+        members[generalist.expert] = np.arange(len(of_case))
+    waiting: dict[int, list[int]] = {expert: [] for expert in members}
+    for expert in speakers.tolist():
+        queue = waiting[expert]
+        while len(queue) < size:
+            queue.extend(rng.permutation(members[expert]).tolist())
+        yield [queue.pop(0) for _ in range(size)], expert
 
 
 class _LoadSample(Transform):
@@ -81,30 +157,38 @@ class _LoadSample(Transform):
             "regions": regions_from_labels(scan.labels).astype(np.float32),
             "tumour": (scan.labels > 0)[None].astype(np.uint8),
             "brain": np.any(scan.image != 0, axis=0, keepdims=True).astype(np.uint8),
+            "style": scan.style,
         }
 
 
-def _transforms(config: DataConfig) -> Compose:
-    size = (config.crop,) * 3
-    volumes = ["image", "regions"]
+def _preparation(config: DataConfig) -> Compose:
+    """What is done to a case once."""
     return Compose(
         [
             _LoadSample(config.max_missing_modalities),
-            SpatialPadd([*volumes, "tumour", "brain"], spatial_size=size),
+            SpatialPadd([*_VOLUMES, "tumour", "brain"], spatial_size=(config.crop,) * 3),
             # Indices of tumour and of other brain voxels, kept so that no crop searches the volume again.
             FgBgToIndicesd("tumour", image_key="brain"),
             DeleteItemsd(["tumour", "brain"]),
-            ToTensord([*volumes, "present"]),
-            # Everything up to here is cached; what follows is random.
+            ToTensord([*_VOLUMES, "present"]),
+        ]
+    )
+
+
+def _random_part(config: DataConfig, augmentation: Sequence[Transform]) -> Compose:
+    """What is done to it anew for every crop."""
+    return Compose(
+        [
             RandCropByPosNegLabeld(
-                volumes,
+                _VOLUMES,
                 label_key="regions",
-                spatial_size=size,
+                spatial_size=(config.crop,) * 3,
                 pos=config.tumour_crops,
                 neg=1 - config.tumour_crops,
                 fg_indices_key="tumour_fg_indices",
                 bg_indices_key="tumour_bg_indices",
             ),
-            *(RandFlipd(volumes, prob=config.flip, spatial_axis=axis) for axis in range(3)),
+            *(RandFlipd(_VOLUMES, prob=config.flip, spatial_axis=axis) for axis in range(3)),
+            *augmentation,
         ]
     )

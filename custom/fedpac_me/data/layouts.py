@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 from fedpac_me.errors import InputError
 from fedpac_me.labels import MODALITIES
 
+ACQUISITION_FILE = "acquisition.json"
 _ENDINGS = (".nii.gz", ".nii")
+_LONGEST_FACT = 32
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,19 @@ def find_case(folder: Path) -> Case | None:
     """The case in one folder, or ``None`` when the folder holds no image of the layout."""
     images = {m: path for m in MODALITIES if (path := _volume(folder, m)) is not None}
     return Case(folder.name, images, _volume(folder, "seg")) if images else None
+
+
+def acquisition_facts(case: Case) -> dict[str, str]:
+    """``protocol`` and ``grade`` of a case where its ``acquisition.json`` says so: for evaluation only.
+
+    Nothing else of that file is passed on. The phantom writes one; a site may write its own.
+    """
+    path = next(iter(case.images.values())).parent / ACQUISITION_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(content[name])[:_LONGEST_FACT] for name in ("protocol", "grade") if name in content}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def find_cases(folders: Sequence[Path]) -> list[Case]:

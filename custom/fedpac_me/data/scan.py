@@ -12,6 +12,7 @@ import numpy as np
 from monai.transforms import NormalizeIntensity
 
 from fedpac_me.data.layouts import Case, require_complete
+from fedpac_me.data.style import style_vector
 from fedpac_me.errors import InputError
 from fedpac_me.labels import LABELS, MODALITIES
 
@@ -30,6 +31,7 @@ class Scan:
         box: where ``image`` lies in the full volume.
         shape: DHW of the full volume.
         affine: 4×4 of the full volume, as in the input files.
+        style: what the router goes by, see ``data.style``.
     """
 
     image: np.ndarray
@@ -38,6 +40,7 @@ class Scan:
     box: tuple[slice, slice, slice]
     shape: tuple[int, int, int]
     affine: np.ndarray
+    style: np.ndarray
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -72,13 +75,16 @@ def load_scan(case: Case, max_missing: int, need_seg: bool = True) -> Scan:
         image[MODALITIES.index(modality)] = data
     box = _bounding_box(np.any(image != 0, axis=0))
     cropped = np.ascontiguousarray(image[(slice(None), *box)])
+    present = np.array(case.present)
+    style = style_vector(cropped, present)  # before normalising, which works in place
     return Scan(
         image=np.asarray(_normalise(cropped), dtype=np.float32),
-        present=np.array(case.present),
+        present=present,
         labels=None if labels is None else np.ascontiguousarray(labels[box]),
         box=box,
         shape=shape,
         affine=affine,
+        style=style,
     )
 
 

@@ -15,6 +15,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fedpac_me.evaluation.contingency import entropy_bits
+
 _COLOURS = ("#3b82c4", "#e07a1f", "#2f9e6e", "#c9437a", "#8a63d2", "#b08a1e", "#2aa5b0", "#8b8f97")
 _DASHES = ("solid", "dashed", "dotted")
 _INK = "#7a7f87"  # stands in for the page's own ink until the SVG is in the page
@@ -57,6 +59,38 @@ def seconds_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, Line
     lines = {site: _points(rounds, lambda entry, site=site: _site_seconds(entry, site)) for site in styles}
     lines[""] = _points(rounds, lambda entry: entry["seconds"])
     return _draw(lines, {**styles, "": LineStyle(_INK, "solid", 2.4)}, "seconds", None)
+
+
+def mass_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, LineStyle]) -> str | None:
+    """Training scans of each expert in every round, as SVG; ``None`` if the ledger has none.
+
+    ``styles`` holds one name an expert, in their order.
+    """
+    lines = {
+        name: _points(rounds, lambda entry, expert=expert: _mass(entry, expert)) for expert, name in enumerate(styles)
+    }
+    return _draw(lines, styles, "training scans", None)
+
+
+def spread_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, LineStyle]) -> str | None:
+    """Entropy in bits of each accepted site's training scans over the experts, as SVG; ``None`` if none is known."""
+    lines = {site: _points(rounds, lambda entry, site=site: _spread(entry, site)) for site in styles}
+    return _draw(lines, styles, "bits", None)
+
+
+def _mass(entry: Mapping[str, Any], expert: int) -> float | None:
+    """As the server summed it; the sum of what it accepted where it did not write one. Nothing where none came."""
+    if not entry["accepted"]:
+        return None
+    told = entry.get("experts") or {}
+    vectors = [told["mass"]] if told.get("mass") else [line.get("expert_mass") or [] for line in entry["accepted"]]
+    known = [vector[expert] for vector in vectors if expert < len(vector)]
+    return sum(known) if known else None
+
+
+def _spread(entry: Mapping[str, Any], site: str) -> float | None:
+    masses = next((line.get("expert_mass") for line in entry["accepted"] if line["site"] == site), None)
+    return entropy_bits(masses) if masses else None
 
 
 def _site_seconds(entry: Mapping[str, Any], site: str) -> Any:

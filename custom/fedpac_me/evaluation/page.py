@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedpac_me.evaluation.curves import line_styles, metric_curve, seconds_curve
+from fedpac_me.evaluation.curves import LineStyle, line_styles, metric_curve, seconds_curve
 from fedpac_me.evaluation.metrics import CONVENTION, HD95_DEFINITION
-from fedpac_me.evaluation.picture import LABEL_COLOURS, LABEL_NAMES
+from fedpac_me.evaluation.picture import LABEL_COLOURS, LABEL_NAMES, data_uri
+from fedpac_me.evaluation.routing_page import routing_view
 from fedpac_me.evaluation.run_record import FINAL_MODEL, RunRecord, model_key
 from fedpac_me.evaluation.summary import site_order
 from fedpac_me.labels import REGIONS
@@ -24,26 +24,37 @@ ABSENT = "–"  # noqa: RUF001  an en dash is what a table shows for a missing f
 
 def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
     """The whole page as HTML, self-contained; every text from the run is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_template),
+    )
     environment.filters.update(dice=_dice, tenths=_tenths, percent=_percent, seconds=_seconds, mb=_megabytes)
-    template = resources.files("fedpac_me.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    styles = line_styles(_training_sites(record))
+    return environment.get_template("report.html").render(
         record=record,
         report=report,
         verdict=verdict(report, record.local_only),
         keys=(*REGIONS, "mean"),
         groups=_groups(report),
+        routing=routing_view(record, report.get("routing"), styles),
         convention=CONVENTION,
         hd95_definition=HD95_DEFINITION,
         silent_sites=_silent_sites(record, report),
-        curves=_curves(record),
-        styles=line_styles(_training_sites(record)),
+        curves=_curves(record, styles),
+        styles=styles,
         pictures=_pictures(record, report),
         label_key=[(LABEL_NAMES[label], colour) for label, colour in LABEL_COLOURS.items()],
         matrix=_matrix(record, report),
         config_json=json.dumps(record.config, indent=2),
         facts=_facts(record),
     )
+
+
+def _template(name: str) -> str:
+    return resources.files("fedpac_me.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def verdict(report: Mapping[str, Any], local_only: bool) -> str:
@@ -86,8 +97,8 @@ def _silent_sites(record: RunRecord, report: Mapping[str, Any]) -> list[str]:
     return sorted({*_training_sites(record), *abstained} - set(report["sites"]), key=site_order)
 
 
-def _curves(record: RunRecord) -> list[tuple[str, Markup]]:
-    rounds, styles = record.rounds, line_styles(_training_sites(record))
+def _curves(record: RunRecord, styles: Mapping[str, LineStyle]) -> list[tuple[str, Markup]]:
+    rounds = record.rounds
     drawn = (
         (
             "Validation Dice of the received model",
@@ -108,7 +119,7 @@ def _pictures(record: RunRecord, report: Mapping[str, Any]) -> list[tuple[str, s
         model = next((name for name in wanted if name in found), None)
         if model is not None:
             shown = "final model" if model == model_key(FINAL_MODEL) else f"model of {model}"
-            rows.append((site, shown, f"data:image/png;base64,{b64encode(found[model].read_bytes()).decode()}"))
+            rows.append((site, shown, data_uri(found[model])))
     return rows
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def case_picture(
     panels.append(("truth", _overlay(base, truth[(*window, position)])))
     panels.append(("prediction", _overlay(base, prediction[(*window, position)])))
     _save(_draw(panels, title), Path(out))
+
+
+def data_uri(png: Path) -> str:
+    """A written picture as a URI that a page can hold."""
+    return f"data:image/png;base64,{b64encode(png.read_bytes()).decode()}"
 
 
 def best_slice(truth: np.ndarray, prediction: np.ndarray) -> int:

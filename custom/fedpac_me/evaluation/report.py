@@ -11,6 +11,7 @@ from typing import Any
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.metrics import METRICS
 from fedpac_me.evaluation.page import render_page
+from fedpac_me.evaluation.routing import routing_summary, training_masses
 from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL, RunRecord, model_key, read_run
 from fedpac_me.evaluation.summary import site_order, summarise_local, summarise_run
 from fedpac_me.labels import REGIONS
@@ -19,7 +20,7 @@ from fedpac_me.storage import atomic_path, write_json, write_text
 HTML_NAME, JSON_NAME, CSV_NAME = "report.html", "report.json", "cases.csv"
 
 _SHORT_NAMES = {FINAL_MODEL: "final", BEST_MODEL: "best"}
-_LEDGER_FIELDS = ("round", "accepted", "rejected", "seconds", "bytes_up", "bytes_down", "metrics")
+_LEDGER_FIELDS = ("round", "accepted", "rejected", "seconds", "bytes_up", "bytes_down", "metrics", "experts")
 
 
 def write_report(run: Path) -> Path:
@@ -44,7 +45,8 @@ def build_report(record: RunRecord) -> dict[str, Any]:
     """The machine's view of a run.
 
     ``sites``, ``mean``, ``worst_site`` and ``unseen`` are the headline: the final model or, where nothing was shared,
-    every site's own (see ``summarise_local``). ``models`` has the same four for each evaluated model.
+    every site's own (see ``summarise_local``). ``models`` has the same four for each evaluated model. With experts
+    there is ``routing`` (see ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
 
     Raises:
         InputError: the model that the headline needs was not evaluated anywhere.
@@ -57,14 +59,23 @@ def build_report(record: RunRecord) -> dict[str, Any]:
     if not headline or not headline["sites"]:
         wanted = "a site's own model" if record.local_only else f"the final model ({FINAL_MODEL})"
         raise InputError(f"{record.folder}: no site evaluated {wanted}; found {', '.join(models)}.")
+    routing = routing_summary(record)
     return {
         "method": record.config["method"],
         "config_hash": record.config_hash,
         "seed": record.config["seed"],
-        "rounds": [{field: entry[field] for field in _LEDGER_FIELDS} for entry in record.rounds],
+        "rounds": [{field: entry[field] for field in _LEDGER_FIELDS if field in entry} for entry in record.rounds],
         **headline,
+        "sites": _with_masses(headline["sites"], training_masses(record.rounds)),
         "models": models,
+        **({"routing": routing} if routing else {}),
         "cases_csv": CSV_NAME,
+    }
+
+
+def _with_masses(sites: Mapping[str, Any], masses: Mapping[str, list[float]]) -> dict[str, Any]:
+    return {
+        site: summary | ({"expert_mass": masses[site]} if site in masses else {}) for site, summary in sites.items()
     }
 
 

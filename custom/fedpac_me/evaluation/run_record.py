@@ -4,25 +4,40 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.metrics import METRICS
+from fedpac_me.labels import REGIONS
 
 FINAL_MODEL = "SRV_FL_global_model.pt"
 BEST_MODEL = "SRV_best_FL_global_model.pt"
 """Names under which FLARE's cross-site evaluation files the server's last model and the one its selector kept."""
 
+MOST_EXPERTS = 1000
+"""No run has as many; a damaged number must not become a table of that width."""
+
+_ROUTING_NUMBERS = ("distance", "far", "blend", *(f"second_dice_{region}" for region in REGIONS))
 _SERVER_PREFIX = "SRV_"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore")
+
+
+_Masses = list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+_Number = Annotated[int, Field(ge=0, lt=MOST_EXPERTS)]
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
 
 
 class _Federation(BaseModel):
@@ -56,11 +71,18 @@ class _Accepted(_Part):
     steps: int | None = None
     seconds: float | None = None
     norm: float | None = None
+    # Left out where a run has none, so that the report of a run without experts stays what it was.
+    expert_mass: _Masses | None = Field(None, max_length=MOST_EXPERTS, exclude_if=_is_none)
 
 
 class _Rejected(_Part):
     site: str
     reason: str
+
+
+class _Experts(_Part):
+    mass: _Masses = Field([], max_length=MOST_EXPERTS)
+    dead: list[_Number] = []
 
 
 class _Round(_Part):
@@ -73,6 +95,7 @@ class _Round(_Part):
     bytes_up: int | None = None
     bytes_down: int | None = None
     metrics: dict[str, dict[str, Any]] = {}
+    experts: _Experts | None = Field(None, exclude_if=_is_none)
 
 
 class _Ledger(_Part):
@@ -99,6 +122,7 @@ class RunRecord:
         rounds: the server's ledger, one dict a round.
         models: ``{model: {site: {"role", "cases"}}}``, the models named as FLARE names them.
         pictures: ``{site: {model without .pt: PNG}}``; empty where pictures stayed at the sites.
+        expert_pictures: ``{expert: [(site, PNG)]}``, scans that each expert owns; likewise.
     """
 
     folder: Path
@@ -113,6 +137,7 @@ class RunRecord:
     rounds: list[dict[str, Any]]
     models: dict[str, dict[str, dict[str, Any]]]
     pictures: dict[str, dict[str, Path]]
+    expert_pictures: dict[int, list[tuple[str, Path]]] = field(default_factory=dict)
 
     @property
     def local_only(self) -> bool:
@@ -148,6 +173,7 @@ def read_run(folder: Path) -> RunRecord:
         rounds=ledger["rounds"],
         models=models,
         pictures=_pictures(folder, sites),
+        expert_pictures=_expert_pictures(folder, sites),
     )
 
 
@@ -206,16 +232,37 @@ def _check_case(case: dict[str, Any], where: str) -> None:
     wrong = [name for name in METRICS if isinstance(case.get(name), (str, bool, type(None)))]
     if wrong:
         raise InputError(f"{where} has no number for {', '.join(wrong)}; was it written by another version?")
+    for name in ("expert", "second_expert"):
+        expert = case.get(name)
+        if expert is not None and not (type(expert) is int and 0 <= expert < MOST_EXPERTS):
+            raise InputError(f"{where} has {expert!r} for {name}; experts are counted 0, 1, 2 and so on.")
+    wrong = [name for name in _ROUTING_NUMBERS if isinstance(case.get(name), (str, bool))]
+    if wrong:
+        raise InputError(f"{where} has text instead of a number for {', '.join(wrong)}.")
 
 
 def _pictures(folder: Path, sites: set[str]) -> dict[str, dict[str, Path]]:
     pictures: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.rglob("pictures/*.png")):
-        parts = path.relative_to(folder).parts
-        site = next((part for part in parts if part in sites), None)
-        if site is not None and path.is_file() and path.read_bytes().startswith(_PNG):
-            pictures.setdefault(site, {})[model_key(path.stem)] = path
+    for site, path in _site_files(folder, sites, "pictures/*.png"):
+        pictures.setdefault(site, {})[model_key(path.stem)] = path
     return pictures
+
+
+def _expert_pictures(folder: Path, sites: set[str]) -> dict[int, list[tuple[str, Path]]]:
+    pictures: dict[int, list[tuple[str, Path]]] = {}
+    for site, path in _site_files(folder, sites, "pictures/experts/*.png"):
+        name = re.fullmatch(r"([0-9]{1,3})-[0-9]+", path.stem)
+        if name:
+            pictures.setdefault(int(name[1]), []).append((site, path))
+    return dict(sorted(pictures.items()))
+
+
+def _site_files(folder: Path, sites: set[str], pattern: str) -> Iterator[tuple[str, Path]]:
+    """PNG files below a site's folder, with the site."""
+    for path in sorted(folder.rglob(pattern)):
+        site = next((part for part in path.relative_to(folder).parts if part in sites), None)
+        if site is not None and path.is_file() and path.read_bytes().startswith(_PNG):
+            yield site, path
 
 
 def _sentence(path: Path, error: ValidationError) -> str:

@@ -6,6 +6,7 @@ Lists of sites are sorted by name, so the order of arrival leaves no trace.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,13 +22,14 @@ OUTCOMES = (MERGED, NO_QUORUM, HELD)
 
 @dataclass(frozen=True)
 class Accepted:
-    """A site whose update was accepted; ``norm`` is the L2 norm of its update."""
+    """A site whose update was accepted; ``norm`` is the L2 norm of its update, ``expert_mass`` its cases by expert."""
 
     site: str
     cases: int
     steps: int
     seconds: float
     norm: float
+    expert_mass: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,34 @@ class RoundRecord:
     bytes_down: int = 0
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
+    @property
+    def expert_mass(self) -> list[float]:
+        """Cases by expert over all accepted sites; empty where the model has no experts."""
+        masses = [line.expert_mass for line in self.accepted if line.expert_mass is not None]
+        return [math.fsum(column) for column in zip(*masses, strict=True)]
+
+    @property
+    def dead_experts(self) -> list[int]:
+        """Experts that no accepted site used."""
+        return [expert for expert, mass in enumerate(self.expert_mass) if mass == 0]
+
+    @property
+    def routing_entropy(self) -> float:
+        """How evenly the experts are used: entropy of the mass over that of an even one, 0 to 1."""
+        mass = self.expert_mass
+        shares = [value / math.fsum(mass) for value in mass if value > 0]
+        return -math.fsum(share * math.log(share) for share in shares) / math.log(len(mass)) if len(mass) > 1 else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """This round as builtins, everything sorted."""
         content = asdict(self)
         content["accepted"] = sorted(content["accepted"], key=lambda line: line["site"])
         content["rejected"] = sorted(content["rejected"], key=lambda line: (line["site"], line["reason"]))
         content["abstained"] = sorted(self.abstained)
+        if self.expert_mass:
+            content["experts"] = {"mass": self.expert_mass, "dead": self.dead_experts}
+        else:
+            content["accepted"] = [_without_mass(line) for line in content["accepted"]]
         content["metrics"] = {site: dict(sorted(self.metrics[site].items())) for site in sorted(self.metrics)}
         return content
 
@@ -65,14 +89,24 @@ class RoundRecord:
     def from_json(cls, content: Mapping[str, Any]) -> RoundRecord:
         """The inverse of ``to_json``. Raises ``TypeError``, ``KeyError`` or ``ValueError`` on anything else."""
         known = {entry.name for entry in fields(cls)}
+        content = {name: value for name, value in content.items() if name != "experts"}
         if set(content) != known or content["outcome"] not in OUTCOMES or type(content["round"]) is not int:
             raise ValueError(f"a round must have exactly the fields {sorted(known)} and an outcome of {OUTCOMES}")
         read = dict(content)
-        read["accepted"] = tuple(Accepted(**line) for line in content["accepted"])
+        read["accepted"] = tuple(_accepted(line) for line in content["accepted"])
         read["rejected"] = tuple(Refused(**line) for line in content["rejected"])
         read["abstained"] = tuple(content["abstained"])
         read["metrics"] = {site: dict(figures) for site, figures in content["metrics"].items()}
         return cls(**read)
+
+
+def _without_mass(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name != "expert_mass"}
+
+
+def _accepted(line: Mapping[str, Any]) -> Accepted:
+    mass = line.get("expert_mass")
+    return Accepted(**{**line, "expert_mass": None if mass is None else tuple(mass)})
 
 
 class Ledger:

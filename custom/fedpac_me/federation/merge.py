@@ -2,8 +2,8 @@
 """The merge: shared layers by the sites' case counts, each expert by the mass routed to it.
 
 With N_k the cases of site k, M_ke the mass it routed to expert e and Δ_k its update:
-shared Σ N_k Δ_k / Σ N_k, expert e Σ M_ke Δ_ke / Σ M_ke. For one expert, or equal masses, this is FedAvg
-(McMahan et al. 2017, algorithm 1).
+shared Σ N_k Δ_k / Σ N_k, expert e Σ M_ke Δ_ke / (κ + Σ M_ke). For one expert, or equal masses, this is FedAvg
+(McMahan et al. 2017, algorithm 1). Running statistics: see ``moments``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,25 @@ from fedpac_me.federation.schema import Schema, is_statistic
 # a weight's update, and nobody has really used the expert: it is left as it is.
 MIN_EXPERT_MASS = 2.0**-10
 
+MASS, CASES_OF_USERS, CASES = "mass", "cases_of_users", "cases"
+RULES = (MASS, CASES_OF_USERS, CASES)
+"""What weighs a site's update of an expert: its mass there; all its cases if it used it; all its cases anyhow."""
+
 
 class ExpertWiseMerge:
     """Accumulates checked updates of one round in O(1) models of memory and in any order."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, expert_rule: str = MASS, expert_prior: float = 0.0) -> None:
+        """``expert_rule``: one of ``RULES``; ``expert_prior``: κ, cases' worth of no change in every expert's merge."""
+        self._first_keys = [keys[0] for keys in schema.expert_keys]
+        self._rule = expert_rule
+        self._prior = expert_prior
         # The shared tensors, then each expert.
         self._groups = tuple(_sums_over(schema, keys) for keys in (schema.shared_keys, *schema.expert_keys))
 
     def has_room(self, cases: int, expert_mass: Sequence[float] | None = None) -> bool:
         """Whether one more site of this size stays within the proven range of the sums."""
-        return all(total.has_room(weight) for total, weight in self._weighted(cases, expert_mass))
+        return all(total.has_room(weight) for total, weight in self._weighted(None, cases, expert_mass))
 
     def add(
         self,
@@ -47,7 +55,7 @@ class ExpertWiseMerge:
             OverflowError: more cases in all than ``fixed_point.MAX_TOTAL_WEIGHT``.
             ValueError, KeyError: a wrong shape, weight or number of masses, a missing tensor.
         """
-        weighted = list(self._weighted(cases, expert_mass))
+        weighted = list(self._weighted(diff, cases, expert_mass))
         prepared = [(total, total.prepare(diff, weight)) for total, weight in weighted if weight > 0]
         # A check looks at NaN without being surprised.
         with np.errstate(all="ignore"):
@@ -76,18 +84,40 @@ class ExpertWiseMerge:
         With ``release`` each accumulator is freed as soon as its mean is taken; the merge is then spent.
         """
         merged: dict[str, np.ndarray] = {}
-        for total in self._sums():
-            if total.total_weight >= MIN_EXPERT_MASS:
-                merged.update(total.means(release))
+        for group, sums in enumerate(self._groups):
+            prior = self._prior if group else 0.0
+            for total in sums:
+                weight = total.total_weight
+                if weight >= MIN_EXPERT_MASS:
+                    means = total.means(release)
+                    merged.update(means if not prior else _scaled(means, weight / (weight + prior)))
         return merged
 
     def _sums(self) -> Iterator[FixedPointSum]:
         return (total for sums in self._groups for total in sums)
 
-    def _weighted(self, cases: int, expert_mass: Sequence[float] | None) -> Iterator[tuple[FixedPointSum, float]]:
-        weights = (cases, *(expert_mass or ()))
-        groups = zip(self._groups, weights, strict=True)
-        return ((total, weight) for sums, weight in groups for total in sums)
+    def _weighted(
+        self, diff: Mapping[str, np.ndarray] | None, cases: int, expert_mass: Sequence[float] | None
+    ) -> Iterator[tuple[FixedPointSum, float]]:
+        weights = (cases, *expert_weights(self._rule, cases, expert_mass or ()))
+        for group, (sums, weight) in enumerate(zip(self._groups, weights, strict=True)):
+            for total in sums:
+                yield total, 0 if self._left_out(group, diff) else weight
+
+    def _left_out(self, group: int, diff: Mapping[str, np.ndarray] | None) -> bool:
+        """Whether a site says nothing of an expert that its cases alone would give it a say in."""
+        return self._rule == CASES and group > 0 and diff is not None and self._first_keys[group - 1] not in diff
+
+
+def expert_weights(rule: str, cases: int, expert_mass: Sequence[float]) -> tuple[float, ...]:
+    """The weight of a site's update of each expert under one of ``RULES``."""
+    if rule == MASS:
+        return tuple(expert_mass)
+    return tuple(cases if mass > 0 or rule == CASES else 0 for mass in expert_mass)
+
+
+def _scaled(means: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value * np.float32(factor)) for name, value in means.items()}
 
 
 def _commit_all(prepared: Sequence[tuple[FixedPointSum, Prepared]], check: Check | None) -> None:

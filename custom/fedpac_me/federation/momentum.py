@@ -11,16 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation.schema import is_statistic
+from fedpac_me.federation.schema import expert_of, is_statistic
 
 
 class ServerMomentum:
-    """Velocity of every tensor over the rounds; 4 bytes an element, none with ``beta`` 0."""
+    """Velocity of every tensor over the rounds; 4 bytes an element, none with ``beta`` 0.
 
-    def __init__(self, beta: float = 0.0) -> None:
+    ``experts`` says whether the tensors of experts have one too.
+    """
+
+    def __init__(self, beta: float = 0.0, experts: bool = True) -> None:
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
             raise InputError(f"The server momentum must be at least 0 and below 1, got {beta!r}.")
         self.beta = beta
+        self.experts = experts
         self._velocity: dict[str, np.ndarray] = {}
 
     def apply(self, diff: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -32,7 +36,7 @@ class ServerMomentum:
         """
         if self.beta == 0:
             return diff
-        return {name: value if is_statistic(name) else self._moved(name, value) for name, value in diff.items()}
+        return {name: self._moved(name, value) if self._has_momentum(name) else value for name, value in diff.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of the velocities, for a checkpoint."""
@@ -49,6 +53,9 @@ class ServerMomentum:
             if not isinstance(name, str) or not is_float32 or not np.isfinite(value).all():
                 raise InputError(f"The saved server momentum of {name!r} is not a finite float32 array.")
         self._velocity = {name: np.array(value) for name, value in state.items()} if self.beta else {}
+
+    def _has_momentum(self, name: str) -> bool:
+        return not is_statistic(name) and (self.experts or expert_of(name) is None)
 
     def _moved(self, name: str, value: np.ndarray) -> np.ndarray:
         velocity = self._velocity.get(name)

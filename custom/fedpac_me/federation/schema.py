@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpac_me.errors import InputError
+from fedpac_me.federation import moments
 
 _EXPERT = re.compile(r"(?:^|\.)experts\.([0-9]{1,6})(?:\.|$)")
-_STATISTICS = ("running_mean", "running_var")
+_STATISTICS = (moments.MEAN, moments.VARIANCE)
 _SIGNATURE_DIGITS = 16
 
 

@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from fedpac_me.config import Config
 from fedpac_me.errors import InputError
 from fedpac_me.federation import ledger, update
 from fedpac_me.federation.fixed_point import MAX_TOTAL_WEIGHT
 from fedpac_me.federation.ledger import RoundRecord
-from fedpac_me.federation.merge import ExpertWiseMerge
+from fedpac_me.federation.merge import MASS, RULES, ExpertWiseMerge
+from fedpac_me.federation.moments import from_moments, variances
 from fedpac_me.federation.momentum import ServerMomentum
+from fedpac_me.federation.prototype_server import PrototypeServer
 from fedpac_me.federation.rejection import Rejected, kind, one_line, show
 from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema
@@ -33,11 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What a round comes to: the difference to add to the model (empty: hold the model), and the ledger's line."""
+    """What a round comes to: the difference to add to the model (empty: hold the model), the ledger's line, and what
+    goes out with the next round.
+    """
 
     diff: dict[str, np.ndarray]
     outcome: str
     record: RoundRecord
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,6 +54,7 @@ class _Open:
     started: float
     schema: Schema | None = None
     merge: ExpertWiseMerge | None = None
+    variances: dict[str, np.ndarray] = field(default_factory=dict)
     fault: str = ""
     accepted: dict[str, ledger.Accepted] = field(default_factory=dict)
     rejected: list[ledger.Refused] = field(default_factory=list)
@@ -62,9 +69,11 @@ class RoundServer:
 
     Args:
         quorum: fewest accepted updates that may change the model; 0 never counts a round as failed.
-        server_momentum: see ``momentum``.
+        server_momentum, expert_momentum: see ``momentum``.
         limits: bounds of a contribution, see ``update.Limits``.
         share: "all", or "nothing" where every site keeps its own model and the server only keeps the ledger.
+        expert_merge, expert_prior: see ``merge.ExpertWiseMerge``.
+        prototypes: what gathers the sites' sums, or ``None`` where the method has none.
         clock: seconds from any origin, for the rounds' duration.
 
     Raises:
@@ -77,6 +86,10 @@ class RoundServer:
         server_momentum: float = 0.0,
         limits: Limits = DEFAULT_LIMITS,
         share: str = "all",
+        expert_merge: str = MASS,
+        expert_prior: float = 0.0,
+        expert_momentum: bool = True,
+        prototypes: PrototypeServer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if type(quorum) is not int or quorum < 0:
@@ -85,12 +98,31 @@ class RoundServer:
             raise InputError(f"'share' must be 'all' or 'nothing', got {share!r}.")
         self.quorum = quorum
         self.limits = limits
+        if expert_merge not in RULES:
+            raise InputError(f"'expert_merge' must be one of {', '.join(RULES)}, got {expert_merge!r}.")
         self.share = share
-        self.momentum = ServerMomentum(server_momentum)
+        self.expert_merge = expert_merge
+        self.expert_prior = expert_prior
+        self.prototypes = prototypes
+        self.momentum = ServerMomentum(server_momentum, expert_momentum)
         self.failed_rounds_in_a_row = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._open: _Open | None = None
+
+    @classmethod
+    def from_config(cls, config: Config) -> RoundServer:
+        """The server that ``config`` asks for."""
+        federation = config.federation
+        return cls(
+            quorum=federation.quorum,
+            server_momentum=federation.server_momentum,
+            share=federation.share,
+            expert_merge=federation.expert_merge,
+            expert_prior=federation.expert_prior,
+            expert_momentum=federation.expert_momentum,
+            prototypes=PrototypeServer.from_config(config),
+        )
 
     @property
     def signature(self) -> str:
@@ -140,8 +172,9 @@ class RoundServer:
                 now.merge = None
                 failed = outcome == ledger.NO_QUORUM
                 self.failed_rounds_in_a_row = self.failed_rounds_in_a_row + 1 if failed else 0
-                now.result = RoundResult({}, outcome, self._record(now, outcome))
-                return RoundResult(diff, outcome, now.result.record)
+                meta = self.prototypes.close(outcome == ledger.MERGED) if self.prototypes else {}
+                now.result = RoundResult({}, outcome, self._record(now, outcome), meta)
+                return RoundResult(diff, outcome, now.result.record, meta)
             return now.result
 
     @property
@@ -158,7 +191,8 @@ class RoundServer:
                 "abstained": len(now.abstained),
                 "failed_rounds_in_a_row": self.failed_rounds_in_a_row,
             }
-            return counts | _mean_metrics(now.metrics)
+            routed = _routed(now.accepted)
+            return counts | routed | _mean_metrics(now.metrics)
 
     def accepted_scores(self, metric: str = "dice_mean") -> list[float]:
         """What the accepted sites reported as ``metric`` of the received model, in the order of their names."""
@@ -173,7 +207,8 @@ class RoundServer:
             if type(number) is not int:
                 raise InputError(f"The round must be an integer, got {show(number)}.")
             now.schema = Schema.learn(weights)
-            now.merge = ExpertWiseMerge(now.schema)
+            now.merge = ExpertWiseMerge(now.schema, self.expert_merge, self.expert_prior)
+            now.variances = variances(weights)
         except InputError as error:
             now.fault = str(error)
         except Exception as error:
@@ -189,7 +224,14 @@ class RoundServer:
         verdict = update.check(now.schema, contribution, now.number, heard, self.limits, values=not adds)
         if not verdict.ok or verdict.abstained or not adds:
             return verdict
-        return self._added(now, now.merge, contribution, verdict)
+        try:
+            sums = self.prototypes.read(contribution.meta, verdict.steps) if self.prototypes else None
+        except Rejected as rejected:
+            return Verdict(ok=False, reason=str(rejected))
+        verdict = self._added(now, now.merge, contribution, verdict)
+        if verdict.ok and sums is not None:
+            self.prototypes.gather(contribution.site, sums)
+        return verdict
 
     def _added(self, now: _Open, merge: ExpertWiseMerge, contribution: Contribution, verdict: Verdict) -> Verdict:
         """Check the values and add them, chunk by chunk; a rejection takes back what was added."""
@@ -220,7 +262,8 @@ class RoundServer:
         if now.merge is None or len(now.accepted) < max(self.quorum, 1):
             return {}, ledger.NO_QUORUM if self.quorum else ledger.HELD
         try:
-            return self.momentum.apply(now.merge.result(release=True)), ledger.MERGED
+            merged = from_moments(now.merge.result(release=True), now.variances)
+            return self.momentum.apply(merged), ledger.MERGED
         except Exception as error:
             _log.exception("The round could not be merged")
             now.rejected.append(ledger.Refused(_SERVER, f"The round could not be merged: {kind(error)}."))
@@ -245,9 +288,21 @@ def _note(now: _Open, site: str, verdict: Verdict) -> None:
     if verdict.abstained:
         now.abstained.add(site)
     else:
-        now.accepted[site] = ledger.Accepted(site, verdict.cases, verdict.steps, verdict.seconds, verdict.norm)
+        now.accepted[site] = ledger.Accepted(
+            site, verdict.cases, verdict.steps, verdict.seconds, verdict.norm, verdict.expert_mass
+        )
     if verdict.metrics:
         now.metrics[site] = dict(verdict.metrics)
+
+
+def _routed(accepted: Mapping[str, ledger.Accepted]) -> dict[str, Any]:
+    """Cases by expert at each site, and the experts that nobody used; empty where the model has none."""
+    masses = {site: line.expert_mass for site, line in sorted(accepted.items()) if line.expert_mass is not None}
+    if not masses:
+        return {}
+    dead = [expert for expert, column in enumerate(zip(*masses.values(), strict=True)) if not any(column)]
+    rows = {f"experts_of_{site}": " ".join(f"{mass:g}" for mass in row) for site, row in masses.items()}
+    return {**rows, "dead_experts": " ".join(map(str, dead)) or "none"}
 
 
 def _name_of(contribution: Contribution) -> str:

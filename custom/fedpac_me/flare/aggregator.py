@@ -40,6 +40,8 @@ class ExpertWiseAggregator(Aggregator):
         quorum: fewest accepted updates that may change the model.
         server_momentum: Nesterov momentum on the merged difference.
         share: ``nothing`` holds the model, for runs in which every site keeps its own.
+        expert_merge: what weighs a site's update of an expert: ``mass``, ``cases_of_users`` or ``cases``.
+        expert_prior: cases' worth of no change in every expert's merge.
         abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
     """
 
@@ -48,14 +50,24 @@ class ExpertWiseAggregator(Aggregator):
         quorum: int = 1,
         server_momentum: float = 0.0,
         share: str = "all",
+        expert_merge: str = "mass",
+        expert_prior: float = 0.0,
         abort_after_failed_rounds: int = 3,
     ) -> None:
         super().__init__()
         self.quorum = quorum
         self.server_momentum = server_momentum
         self.share = share
+        self.expert_merge = expert_merge
+        self.expert_prior = expert_prior
         self.abort_after_failed_rounds = abort_after_failed_rounds
-        self._server = RoundServer(quorum=quorum, server_momentum=server_momentum, share=share)
+        self._server = RoundServer(
+            quorum=quorum,
+            server_momentum=server_momentum,
+            share=share,
+            expert_merge=expert_merge,
+            expert_prior=expert_prior,
+        )
         self._ledger = Ledger()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -102,7 +114,7 @@ class ExpertWiseAggregator(Aggregator):
             self.log_error(
                 fl_ctx, f"The round was merged, but its ledger or its figures could not be written: {error!r}."
             )
-        meta = {"round": result.record.round, "outcome": result.outcome}
+        meta = {"round": result.record.round, "outcome": result.outcome, **result.meta}
         return DXO(DataKind.WEIGHT_DIFF, data=result.diff, meta=meta).to_shareable()
 
     def reset(self, fl_ctx: FLContext) -> None:
@@ -145,6 +157,9 @@ class ExpertWiseAggregator(Aggregator):
 
     def _send_to_tensorboard(self, fl_ctx: FLContext, record: RoundRecord) -> None:
         values = {"accepted": len(record.accepted), "rejected": len(record.rejected), "seconds": record.seconds}
+        if record.expert_mass:
+            values |= {f"expert_mass/{expert}": mass for expert, mass in enumerate(record.expert_mass)}
+            values |= {"routing_entropy": record.routing_entropy, "dead_experts": len(record.dead_experts)}
         for tag, value in values.items():
             dxo = create_analytic_dxo(
                 tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round

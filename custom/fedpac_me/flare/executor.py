@@ -24,6 +24,7 @@ from fedpac_me.config import parse_config
 from fedpac_me.data.site import find_settings
 from fedpac_me.errors import InputError
 from fedpac_me.flare.error_reply import error_reply
+from fedpac_me.flare.key_search import TASK_STYLE
 from fedpac_me.flare.private_log import append_private_log
 from fedpac_me.learning.site import Site
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
@@ -32,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class FedPacMeExecutor(Executor):
-    """Answers the tasks ``train``, ``validate`` and ``submit_model``.
+    """Answers the tasks ``style``, ``train``, ``validate`` and ``submit_model``.
 
     Args:
         config: the resolved configuration as plain JSON types.
@@ -48,6 +49,7 @@ class FedPacMeExecutor(Executor):
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """One task. Every failure is an error reply with a sentence, never an exception."""
         tasks: dict[str, Callable[..., Shareable]] = {
+            TASK_STYLE: self._answer,
             AppConstants.TASK_TRAIN: self._train,
             AppConstants.TASK_VALIDATION: self._validate,
             AppConstants.TASK_SUBMIT_MODEL: self._submit_model,
@@ -81,13 +83,21 @@ class FedPacMeExecutor(Executor):
             if collector is not None:
                 collector.add_info("FedPAC-ME site", dict(self._progress))
 
+    def _answer(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        answer = self._get_site(fl_ctx).answer(from_shareable(shareable).data)
+        return DXO(DataKind.STATISTICS, data=answer or {}).to_shareable()
+
     def _train(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         round_number = shareable.get_header(AppConstants.CURRENT_ROUND)
         site = self._get_site(fl_ctx)
-        update = site.train(from_shareable(shareable).data, round_number, lambda: abort_signal.triggered)
+        model = from_shareable(shareable)
+        update = site.train(
+            model.data, round_number, lambda: abort_signal.triggered, server_meta=model.get_meta_props() or {}
+        )
         metrics = update.meta["metrics"]
-        self._progress = {"round": round_number, "site": site.name, "role": site.role, **metrics}
-        self._send_to_tensorboard(fl_ctx, {**metrics, "seconds": update.meta["seconds"]}, round_number)
+        routed = {f"expert_{e}_scans": mass for e, mass in enumerate(update.meta.get("expert_mass", []))}
+        self._progress = {"round": round_number, "site": site.name, "role": site.role, **metrics, **routed}
+        self._send_to_tensorboard(fl_ctx, {**metrics, **routed, "seconds": update.meta["seconds"]}, round_number)
         return DXO(DataKind.WEIGHT_DIFF, data=update.diff, meta=update.meta).to_shareable()
 
     def _validate(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:

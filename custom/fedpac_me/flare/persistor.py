@@ -8,6 +8,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
 
 from fedpac_me.config import parse_config
+from fedpac_me.federation.keys import RouterKeys
 from fedpac_me.model.backbone import build_model
 
 
@@ -25,6 +26,9 @@ class FedPacMePersistor(PTFileModelPersistor):
     def handle_event(self, event: str, fl_ctx: FLContext) -> None:
         """Builds the network when the run starts, then does what FLARE's persistor does."""
         if event == EventType.START_RUN:
-            parsed = parse_config(self.config)
-            self.model = build_model(parsed.model, parsed.seed)
+            self.model = build_model(parse_config(self.config))
         super().handle_event(event, fl_ctx)
+
+    def set_router_keys(self, keys: RouterKeys) -> None:
+        """Put the keys that the sites found together into the first model."""
+        self.model.router.load(keys)

@@ -23,12 +23,12 @@ import fedpac_me
 from fedpac_me.config import Config
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.selector import BestModelSelector
 
 _PERSISTOR = "persistor"
 _LOCATOR = "locator"
-_EVERY_LIVING_SITE = 1000
 
 
 class FedPacMeRecipe(Recipe):
@@ -59,6 +59,8 @@ def _add_server_components(job: FedJob, config: Config) -> None:
         quorum=federation.quorum,
         server_momentum=federation.server_momentum,
         share=federation.share,
+        expert_merge=federation.expert_merge,
+        expert_prior=federation.expert_prior,
         abort_after_failed_rounds=federation.abort_after_failed_rounds,
     )
     job.to_server(FedPacMePersistor(config.to_dict()), id=_PERSISTOR)
@@ -71,11 +73,13 @@ def _add_server_components(job: FedJob, config: Config) -> None:
 
 
 def _add_workflows(job: FedJob, config: Config) -> None:
+    if config.model.experts > 1:
+        job.to_server(KeySearchController(config.to_dict(), _PERSISTOR), id="keys")
     shares_nothing = config.federation.share == "nothing"
     job.to_server(
         ScatterAndGather(
             # A round waits for every living site; the aggregator's quorum decides what is enough.
-            min_clients=_EVERY_LIVING_SITE,
+            min_clients=EVERY_LIVING_SITE,
             num_rounds=config.federation.rounds,
             wait_time_after_min_received=0,
             train_timeout=config.federation.round_timeout,
@@ -94,7 +98,7 @@ def _add_workflows(job: FedJob, config: Config) -> None:
 
 
 def _tasks() -> list[str]:
-    return [AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL]
+    return [TASK_STYLE, AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL]
 
 
 def _staged_package() -> tempfile.TemporaryDirectory:

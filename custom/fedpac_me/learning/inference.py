@@ -8,11 +8,12 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from torch import nn
 
 from fedpac_me.config import Config
 from fedpac_me.data.scan import Scan
 from fedpac_me.labels import labels_from_regions
+from fedpac_me.model.backbone import SegmentationNet
+from fedpac_me.model.router import Routing
 
 
 def autocast(config: Config, device: torch.device):
@@ -23,15 +24,23 @@ def autocast(config: Config, device: torch.device):
 
 
 @torch.inference_mode()
-def predict_labels(model: nn.Module, scan: Scan, config: Config, device: torch.device) -> np.ndarray:
-    """BraTS labels (DHW uint8) of the whole volume that ``scan`` was cut from; zero outside the brain."""
+def predict_labels(
+    model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing | None = None
+) -> np.ndarray:
+    """BraTS labels (DHW uint8) of the whole volume that ``scan`` was cut from; zero outside the brain.
+
+    ``route`` says which expert speaks, the same in every window; by default the router decides by the scan's style.
+    """
+    if route is None and model.router is not None:
+        route = model.router.route(scan.style)
     model.eval()
     image = torch.from_numpy(scan.image)[None]
     present = torch.from_numpy(scan.present.astype(np.float32))[None].to(device)
 
     def window_logits(windows: torch.Tensor) -> torch.Tensor:
         windows = windows.to(memory_format=torch.channels_last_3d)
-        return model(windows, present.expand(len(windows), -1)).float()
+        routes = [route] * len(windows) if route is not None else None
+        return model(windows, present.expand(len(windows), -1), routes).float()
 
     with autocast(config, device):
         logits = sliding_window_inference(

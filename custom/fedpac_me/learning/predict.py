@@ -29,7 +29,7 @@ def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
         raise InputError(
             f"{run} is not a finished run: its run.json cannot be read ({type(error).__name__})."
         ) from None
-    model = build_model(config.model, config.seed)
+    model = build_model(config)
     set_weights(model, read_checkpoint(find_checkpoint(run)))
     return model, config
 

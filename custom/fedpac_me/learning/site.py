@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,29 @@ import torch
 
 from fedpac_me import __version__
 from fedpac_me.config import Config
-from fedpac_me.data.crops import TrainingCrops
-from fedpac_me.data.layouts import Case
+from fedpac_me.data.crops import Generalist, TrainingCrops
+from fedpac_me.data.layouts import Case, acquisition_facts
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.site import SiteSettings
 from fedpac_me.data.splits import split_cases
+from fedpac_me.data.style import known_figures
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.metrics import case_metrics, region_dice
 from fedpac_me.evaluation.picture import case_picture
-from fedpac_me.federation.schema import signature
+from fedpac_me.federation import keys
+from fedpac_me.federation.moments import to_moments
+from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.labels import REGIONS
 from fedpac_me.learning.inference import predict_labels
+from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import Trainer, TrainingStopped
 from fedpac_me.model.backbone import build_model, get_weights, set_weights
+from fedpac_me.model.router import Routing
 
 Weights = Mapping[str, np.ndarray]
+_NO_META: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,29 @@ class Site:
                 f"Site {name} has the role '{self.role}' but no training cases. "
                 'Add cases, or set "role": "evaluate" in its settings.'
             )
-        self.trainer = Trainer(build_model(config.model, config.seed), config, self.device)
+        self.trainer = Trainer(build_model(config), config, self.device)
         self._folder = folder
         self._crops: TrainingCrops | None = None
         self._validation: list[Scan] | None = None
+        self._site_styles: np.ndarray | None = None
 
-    def train(self, weights: Weights, round_number: int, should_stop: Callable[[], bool] = lambda: False) -> SiteUpdate:
+    def answer(self, question: Mapping[str, Any]) -> keys.Answer | None:
+        """What the site says about the style of its training scans (``federation.keys``); ``None`` if it never trains.
+
+        Raises ``InputError`` when a case is unusable.
+        """
+        if not self.trains:
+            return None
+        styles = self.crops.styles
+        return keys.answer(question, styles, known_figures(styles), self.config.router.local_clusters, self.config.seed)
+
+    def train(
+        self,
+        weights: Weights,
+        round_number: int,
+        should_stop: Callable[[], bool] = lambda: False,
+        server_meta: Mapping[str, Any] = _NO_META,
+    ) -> SiteUpdate:
         """One round: validate the received model, train it, return the difference.
 
         Raises:
@@ -80,20 +103,36 @@ class Site:
         if not self.trains:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
         self.trainer.restore(state.optimizer if state is not None else None)
+        if self.trainer.contrast is not None:
+            self.trainer.contrast.begin_round(round_number, server_meta.get("prototypes"))
+        experts = self._experts_of_cases()
         result = self.trainer.train_round(
-            self.crops.batches(round_number, self.config.learning.steps_per_round, self.config.learning.batch),
+            self.crops.batches(
+                round_number,
+                self.config.learning.steps_per_round,
+                self.config.learning.batch,
+                experts,
+                self._generalist,
+            ),
             first_step=round_number * self.config.learning.steps_per_round,
             should_stop=should_stop,
         )
-        metrics["train_loss"] = result.loss
+        metrics |= {"train_loss": result.loss, **{f"pacl_{name}": value for name, value in result.terms.items()}}
         self._save_state(round_number)
         if self._keeps_own_model:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
         # asarray: the difference of two 0-d arrays would be a scalar, which the wire contract refuses.
         trained = get_weights(self.trainer.model)
-        diff = {name: np.asarray(value - weights[name]) for name, value in trained.items()}
-        meta = self._meta(weights, metrics, start, cases=len(self.crops), steps=result.steps)
-        return SiteUpdate(diff, meta)
+        diff = to_moments({name: np.asarray(value - weights[name]) for name, value in trained.items()})
+        facts: dict[str, Any] = {"cases": len(self.crops), "steps": result.steps}
+        if experts is not None:
+            mass = self._mass(experts)
+            facts["expert_mass"] = mass
+            diff = self._without_unused(diff, mass)
+        sums = self.trainer.contrast.sums_meta() if self.trainer.contrast is not None else None
+        if sums is not None:
+            facts["prototypes"] = sums
+        return SiteUpdate(diff, self._meta(weights, metrics, start, **facts))
 
     def evaluate(
         self, weights: Weights, model_name: str, should_stop: Callable[[], bool] = lambda: False
@@ -107,9 +146,14 @@ class Site:
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
             scan = self._load(case)
-            prediction = self._predict(scan, should_stop)
-            metrics = case_metrics(prediction, scan.uncrop(scan.labels), scan.spacing_mm)
-            rows.append({"case": ordinal, **metrics, "seconds": time.monotonic() - start})
+            route = self._route(scan)
+            prediction = self._predict(scan, should_stop, route)
+            truth = scan.uncrop(scan.labels)
+            metrics = case_metrics(prediction, truth, scan.spacing_mm)
+            seconds = time.monotonic() - start
+            if route is not None:
+                metrics |= self._routing_facts(scan, route, truth, should_stop)
+            rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
             if ordinal == 1:
                 self._draw(scan, prediction, model_name)
         return {"role": self.role, "cases": rows}
@@ -125,8 +169,63 @@ class Site:
     def crops(self) -> TrainingCrops:
         """The training scans, read on first use."""
         if self._crops is None:
-            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name)
+            augmentation = crop_augmentation(self.config)
+            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, augmentation)
         return self._crops
+
+    def _route(self, scan: Scan) -> Routing | None:
+        """Who speaks for ``scan``; ``None`` where the model has no experts."""
+        router = self.trainer.model.router
+        if router is None:
+            return None
+        if self.config.router.keys == "style":
+            return router.route(scan.style)
+        if self._site_styles is None:
+            # A site that never trains has no other scans to say what it is like; their labels are not looked at.
+            cases = [] if self.trains else [*self.split.validation, *self.split.test]
+            self._site_styles = self.crops.styles if self.trains else np.stack([self._load(c).style for c in cases])
+        return router.route_site(self._site_styles, self.trains)
+
+    def _experts_of_cases(self) -> list[int] | None:
+        """The expert of every training case, or ``None`` where the model has none."""
+        router = self.trainer.model.router
+        if router is None:
+            return None
+        if self.config.router.keys == "site":
+            return [router.route_site(self.crops.styles, trained=True).expert] * len(self.crops)
+        return [router.nearest(style) for style in self.crops.styles]
+
+    @property
+    def _generalist(self) -> Generalist | None:
+        router = self.config.router
+        return Generalist(self.config.keys, router.generalist_share) if router.far == "generalist" else None
+
+    def _mass(self, experts: Sequence[int]) -> list[float]:
+        """Cases that each expert answered for; the generalist takes its share of all."""
+        mass = np.bincount(experts, minlength=self.config.model.experts).astype(float)
+        if self._generalist is not None:
+            mass *= 1 - self._generalist.share
+            mass[self._generalist.expert] = self._generalist.share * len(experts)
+        return mass.tolist()
+
+    def _without_unused(self, diff: dict[str, np.ndarray], mass: Sequence[float]) -> dict[str, np.ndarray]:
+        """An expert that no scan of this site used has nothing to say, and is not sent."""
+        if self.config.federation.expert_merge == "cases":
+            return diff
+        return {name: value for name, value in diff.items() if (e := expert_of(name)) is None or mass[e] > 0}
+
+    def _routing_facts(
+        self, scan: Scan, route: Routing, truth: np.ndarray, should_stop: Callable[[], bool]
+    ) -> dict[str, float | int]:
+        """Who spoke for a test case, how far the case is from the key, and what the next expert would have scored."""
+        second = region_dice(self._predict(scan, should_stop, route.by_second()), truth)
+        return {
+            "expert": route.expert,
+            "distance": route.distance,
+            "far": int(route.far),
+            "second_expert": route.by_second().expert,
+            **{f"second_dice_{region}": dice for region, dice in second.items()},
+        }
 
     @property
     def _keeps_own_model(self) -> bool:
@@ -147,7 +246,8 @@ class Site:
         if self._validation is None:
             self._validation = [self._load(case) for case in self.split.validation]
         scores = [
-            region_dice(self._predict(scan, should_stop)[scan.box], scan.labels).values() for scan in self._validation
+            region_dice(self._predict(scan, should_stop, self._route(scan))[scan.box], scan.labels).values()
+            for scan in self._validation
         ]
         means = np.mean([list(score) for score in scores], axis=0)
         dice = {f"dice_{region}": float(mean) for region, mean in zip(REGIONS, means, strict=True)}
@@ -156,10 +256,10 @@ class Site:
     def _load(self, case: Case) -> Scan:
         return load_scan(case, self.config.data.max_missing_modalities)
 
-    def _predict(self, scan: Scan, should_stop: Callable[[], bool]) -> np.ndarray:
+    def _predict(self, scan: Scan, should_stop: Callable[[], bool], route: Routing | None) -> np.ndarray:
         if should_stop():
             raise TrainingStopped
-        return predict_labels(self.trainer.model, scan, self.config, self.device)
+        return predict_labels(self.trainer.model, scan, self.config, self.device, route)
 
     def _draw(self, scan: Scan, prediction: np.ndarray, model_name: str) -> None:
         path = self._folder / "pictures" / f"{model_name}.png"

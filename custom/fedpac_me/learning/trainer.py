@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from fedpac_me.config import Config, LearningConfig
 from fedpac_me.data.crops import Batch
+from fedpac_me.learning.contrast import ContrastLoss
 from fedpac_me.learning.inference import autocast
 from fedpac_me.learning.losses import RegionLoss
+from fedpac_me.learning.perspectives import FGSM_EPSILON, fgsm
+from fedpac_me.model.backbone import SegmentationNet
+from fedpac_me.model.router import Routing
 
 
 class TrainingStopped(Exception):
@@ -27,20 +33,26 @@ class TrainingFailed(Exception):
 
 @dataclass(frozen=True)
 class RoundResult:
-    """``loss`` is the mean over the round's ``steps``."""
+    """``loss`` and each of ``terms``, the parts of PACL, are means over the round's ``steps``."""
 
     steps: int
     loss: float
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
     """Trains ``model`` in place; keeps the optimiser from round to round."""
 
-    def __init__(self, model: nn.Module, config: Config, device: torch.device) -> None:
+    def __init__(self, model: SegmentationNet, config: Config, device: torch.device) -> None:
         self.model = model.to(device, memory_format=torch.channels_last_3d)
         self.config = config
         self.device = device
         self.loss = RegionLoss()
+        self.contrast = (
+            ContrastLoss(config.contrast, model.embedder, config.model.experts, config.federation.rounds)
+            if model.embedder is not None
+            else None
+        )
         self.restore(None)
 
     def restore(self, optimizer_state: dict[str, Any] | None) -> None:
@@ -62,33 +74,64 @@ class Trainer:
             TrainingFailed: the loss or its gradient is not finite.
         """
         self.model.train()
-        total = 0.0
+        totals = Counter({"loss": 0.0})
         steps = 0
         for batch in batches:
             if should_stop():
                 raise TrainingStopped
             self._set_learning_rate(first_step + steps)
-            loss = self._step(batch.to(self.device))
-            total += loss
+            totals.update(self._step(batch.to(self.device), first_step + steps))
             steps += 1
-        return RoundResult(steps, total / max(steps, 1))
+        means = {name: total / max(steps, 1) for name, total in totals.items()}
+        return RoundResult(steps, means.pop("loss"), means)
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch, step: int) -> dict[str, float]:
+        """One step on ``batch``; returns the segmentation loss and the terms of PACL."""
+        if _drawn(self.config, step):
+            batch = self._attacked(batch)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.config, self.device):
-            loss = self.loss(self.model(batch.image, batch.present), batch.regions)
-        value = loss.item()
-        _require_finite("loss", value)
-        loss.backward()
+            terms = self._losses(batch, step)
+        values = {name: term.item() for name, term in terms.items()}
+        for name, value in values.items():
+            _require_finite(name, value)
+        sum(terms.values()).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.learning.clip_norm)
         _require_finite("gradient norm", norm.item())
         self.optimizer.step()
-        return value
+        return values
+
+    def _attacked(self, batch: Batch) -> Batch:
+        """The batch, changed in the way that the network minds most (``perspectives.fgsm``)."""
+        image = batch.image.detach().requires_grad_()
+        with autocast(self.config, self.device):
+            logits = self.model(image, batch.present, [Routing(expert) for expert in batch.experts])
+            (gradient,) = torch.autograd.grad(self.loss(logits, batch.regions), image)
+        epsilon = FGSM_EPSILON * self.config.perspectives.fgsm.strength
+        return replace(batch, image=fgsm(batch.image, gradient, epsilon))
+
+    def _losses(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        routes = [Routing(expert) for expert in batch.experts]
+        logits, features = self.model.with_features(batch.image, batch.present, routes)
+        terms = {"loss": self.loss(logits, batch.regions)}
+        if self.contrast is None:
+            return terms
+        second = None
+        if batch.second is not None and self.contrast.wants_second(step):
+            levels = self.model.embedder.levels
+            second = self.model.coarse_features(batch.second, batch.second_present, routes, levels)
+        return terms | self.contrast(features, batch.image, batch.regions, batch.experts, second)
 
     def _set_learning_rate(self, step: int) -> None:
         total = self.config.federation.rounds * self.config.learning.steps_per_round
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config.learning, step, total)
+
+
+def _drawn(config: Config, step: int) -> bool:
+    """Whether this step's batch is attacked; the same for the same seed, whatever ran before."""
+    probability = config.perspectives.fgsm.probability
+    return probability > 0 and np.random.default_rng([config.seed, step]).random() < probability
 
 
 def learning_rate(config: LearningConfig, step: int, total: int) -> float:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 from monai.networks.nets import SegResNet
 from torch import nn
 
-from fedpac_me.config import ModelConfig
+from fedpac_me.config import Config, ModelConfig
 from fedpac_me.labels import MODALITIES, REGIONS
+from fedpac_me.model.embeddings import CONTRAST_LEVELS, RegionEmbedder
+from fedpac_me.model.experts import Speaker, give_experts
+from fedpac_me.model.router import Router, Routing
 
 _FOREGROUND_PRIOR_LOGIT = -2.0
 _NORMS = {
@@ -27,8 +31,11 @@ class SegmentationNet(nn.Module):
     A missing modality is not an image of zeros: its channel carries one learned number, ``missing``, instead.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, whole: Config) -> None:
         super().__init__()
+        config = whole.model
+        self.experts = config.experts
+        self._speaker = Speaker()
         self.missing = nn.Parameter(torch.zeros(len(MODALITIES)))
         self.backbone = SegResNet(
             spatial_dims=3,
@@ -44,24 +51,75 @@ class SegmentationNet(nn.Module):
         # (Lin et al. 2017, focal loss, section 3.3).
         nn.init.constant_(self.backbone.conv_final[-1].conv.bias, _FOREGROUND_PRIOR_LOGIT)
         _drop_batch_counters(self)
+        if config.experts > 1 or config.adapter_rank:
+            give_experts(self.backbone, config.experts, config.adapter_rank, self._speaker, self.backbone.convInit)
+        self.router = Router(whole.keys, whole.router) if config.experts > 1 else None
+        contrast = whole.contrast
+        self.embedder = RegionEmbedder(_coarsest_channels(config), contrast.dimension) if contrast.active else None
 
-    def forward(self, image: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, present: torch.Tensor, routes: Sequence[Routing] | None = None):
         """Logits (BCDHW, channels as ``REGIONS``) of ``image`` (BCDHW, channels as ``MODALITIES``).
 
-        ``present`` (BC, 1 or 0) says which modalities each sample really has.
+        ``present`` (BC, 1 or 0) says which modalities each sample really has, ``routes`` who speaks for it (expert 0
+        by default). A batch for which several speak is cut up, so that statistics stay those of one expert.
         """
+        return self.with_features(image, present, routes)[0]
+
+    def with_features(
+        self, image: torch.Tensor, present: torch.Tensor, routes: Sequence[Routing] | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """``forward``, and what its decoder made on the way: BCDHW, from coarse to fine."""
+        image = self._stand_in(image, present)
+        groups = _same_speakers(routes or ())
+        if len(groups) < 2:
+            self._let_speak(routes[0] if routes else None)
+            return self._decoded(image)
+        spoken = []
+        for indices in groups:
+            self._let_speak(routes[indices[0]])
+            spoken.append(self._decoded(image[indices]))
+        order = torch.tensor([index for indices in groups for index in indices]).argsort()
+        logits, features = zip(*spoken, strict=True)
+        return torch.cat(logits)[order], [torch.cat(level)[order] for level in zip(*features, strict=True)]
+
+    def coarse_features(
+        self, image: torch.Tensor, present: torch.Tensor, routes: Sequence[Routing] | None, levels: int
+    ) -> list[torch.Tensor]:
+        """The first ``levels`` of what ``with_features`` gives, of a batch for which one expert speaks; cheaper."""
+        self._let_speak(routes[0] if routes else None)
+        return self._climb(self._stand_in(image, present), levels)[1]
+
+    def _let_speak(self, route: Routing | None) -> None:
+        self._speaker.expert = route.expert if route is not None else 0
+        self._speaker.gates = torch.tensor(route.gates) if route is not None and route.gates else None
+
+    def _decoded(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        x, features = self._climb(image, len(self.backbone.up_layers))
+        return self.backbone.conv_final(x), features
+
+    def _climb(self, image: torch.Tensor, levels: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The encoder and ``levels`` of the decoder. MONAI's own decode keeps its features to itself."""
+        x, skips = self.backbone.encode(image)
+        steps = zip(self.backbone.up_samples, self.backbone.up_layers, skips[-2::-1], strict=True)
+        features = []
+        for up, layer, skip in islice(steps, levels):
+            x = layer(up(x) + skip)
+            features.append(x)
+        return x, features
+
+    def _stand_in(self, image: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         if bool(present.all()):
             # The usual case, in which the stand-ins are multiplied by 0: no gradient need reach the image.
-            return self.backbone(image)
+            return image
         there = present.to(image.dtype)[:, :, None, None, None]
         stand_in = self.missing.to(image.dtype)[None, :, None, None, None]
-        return self.backbone(image * there + stand_in * (1 - there))
+        return image * there + stand_in * (1 - there)
 
 
-def build_model(config: ModelConfig, seed: int) -> SegmentationNet:
-    """A freshly initialised network; the same ``seed`` gives the same bytes and touches no global state."""
+def build_model(config: Config) -> SegmentationNet:
+    """A freshly initialised network; the same seed gives the same bytes and touches no global state."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(config.seed)
         return SegmentationNet(config)
 
 
@@ -88,6 +146,20 @@ def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray | torch.Tenso
                     f"not {tuple(value.shape)}"
                 )
             value.copy_(given)
+
+
+def _coarsest_channels(config: ModelConfig) -> list[int]:
+    """Channels of the coarsest decoder levels, which are those that are embedded."""
+    levels = len(config.blocks_up)
+    return [config.filters * 2 ** (levels - 1 - level) for level in range(min(levels, CONTRAST_LEVELS))]
+
+
+def _same_speakers(routes: Sequence[Routing]) -> list[list[int]]:
+    """Indices of samples for which the same expert, or the same mixture, speaks."""
+    groups: dict[object, list[int]] = {}
+    for index, route in enumerate(routes):
+        groups.setdefault(route.gates or route.expert, []).append(index)
+    return list(groups.values())
 
 
 def _drop_batch_counters(model: nn.Module) -> None:

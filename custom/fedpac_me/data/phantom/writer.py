@@ -20,6 +20,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from fedpac_me.data.layouts import ACQUISITION_FILE
 from fedpac_me.data.phantom.case import make_case
 from fedpac_me.data.phantom.hospitals import HOSPITALS, PARTS, CasePlan, Hospital, plan_cases
 from fedpac_me.data.phantom.scanner import PROTOCOLS
@@ -29,7 +30,6 @@ from fedpac_me.storage import read_json, write_json
 VERSION = 1
 """Raised whenever the same seed would give other voxels."""
 SETTINGS_FILE = "phantom.json"
-ACQUISITION_FILE = "acquisition.json"
 SMALLEST_EDGE = 24
 _PROGRESS_LINES = 5
 

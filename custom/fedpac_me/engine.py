@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same federation in one process and without FLARE: the same sites, the same server, the same bytes.
+
+For research and comparisons, where starting six processes a run is what takes the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedpac_me.config import Config
+from fedpac_me.data.pooling import site_folders
+from fedpac_me.data.site import folder_settings
+from fedpac_me.data.style import STYLE
+from fedpac_me.errors import InputError
+from fedpac_me.federation.keys import KeySearch
+from fedpac_me.federation.ledger import Ledger
+from fedpac_me.federation.progress import round_line
+from fedpac_me.federation.server_round import RoundServer
+from fedpac_me.federation.update import DATA_KIND, Contribution
+from fedpac_me.learning.site import Site
+from fedpac_me.model.backbone import build_model, get_weights
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run comes to: the final model, the ledger, and per site what ``Site.evaluate`` says of the model."""
+
+    weights: Weights
+    ledger: Ledger
+    evaluations: dict[str, dict[str, Any]]
+
+
+def run_federation(config: Config, data: Path, folder: Path, progress: Callable[[str], None] = print) -> Outcome:
+    """Train ``config`` at the sites below ``data``; ``folder`` takes what each site keeps.
+
+    Raises:
+        InputError: bad data, or experts for which no keys can be found.
+        TrainingFailed: a site's loss is not finite.
+    """
+    sites = [
+        Site(path.name, config, folder_settings(path), folder / path.name) for path in site_folders(data.resolve())
+    ]
+    server = RoundServer.from_config(config)
+    weights, ledger = first_weights(config, sites), Ledger()
+    meta: Mapping[str, Any] = {}
+    for number in range(config.federation.rounds):
+        server.begin(number, weights)
+        for site in sites:
+            update = site.train(weights, number, server_meta=meta)
+            verdict = server.accept(Contribution(site.name, DATA_KIND, number, update.diff, update.meta))
+            if not verdict.ok:
+                raise InputError(f"The update of {site.name} was refused: {verdict.reason}")
+        result = server.close()
+        meta = result.meta
+        weights = {**weights, **{name: weights[name] + step for name, step in result.diff.items()}}
+        ledger.add(result.record)
+        progress(round_line(result.record, config.federation.rounds, result.record.seconds))
+    return Outcome(weights, ledger, {site.name: site.evaluate(weights, "final") for site in sites})
+
+
+def first_weights(config: Config, sites: list[Site]) -> Weights:
+    """The seeded network, its router's keys found by all the sites together."""
+    model = build_model(config)
+    if model.router is not None:
+        model.router.load(find_keys(config, sites))
+    return get_weights(model)
+
+
+def find_keys(config: Config, sites: list[Site]):
+    """The router's keys. Raises ``InputError`` when there are fewer styles, or sites, than experts."""
+    search = KeySearch(config.keys, config.router.keys == "site", len(STYLE), config.seed)
+    while (question := search.question) is not None:
+        for site in sites:
+            given = site.answer(question)
+            if given is not None:
+                search.accept(site.name, given)
+        search.close()
+    return search.result()

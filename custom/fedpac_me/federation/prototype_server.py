@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prototypes on the server: read from an update with suspicion, kept by round, sent out with the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedpac_me.config import Config
+from fedpac_me.federation.prototypes import Prototypes, RegionSums, read_prototype_sums
+
+
+class PrototypeServer:
+    """The prototypes of one federation.
+
+    Args:
+        experts: of the model; 1 where it has none.
+        dimension: of an embedding.
+        batch: crops in a step, which bounds what a site can have seen.
+        minimum_count, decay: see ``prototypes.Prototypes``.
+    """
+
+    def __init__(self, experts: int, dimension: int, batch: int, minimum_count: float, decay: float) -> None:
+        self._experts = experts
+        self._dimension = dimension
+        self._batch = batch
+        self._prototypes = Prototypes(minimum_count, decay)
+
+    @classmethod
+    def from_config(cls, config: Config) -> PrototypeServer | None:
+        """What ``config`` asks for; ``None`` where its loss looks at no prototypes."""
+        contrast = config.contrast
+        if not contrast.prototype_weight:
+            return None
+        return cls(
+            config.model.experts, contrast.dimension, config.learning.batch, contrast.minimum_count, contrast.decay
+        )
+
+    @property
+    def drift(self) -> float | None:
+        """Mean cosine distance of the prototypes from those of the round before; ``None`` before there are two."""
+        return self._prototypes.drift
+
+    def read(self, meta: Mapping[str, Any], steps: int) -> RegionSums | None:
+        """A site's sums; ``None`` where it sent none. Raises ``Rejected``."""
+        return read_prototype_sums(meta, self._experts, self._dimension, most=steps * self._batch)
+
+    def gather(self, site: str, sums: RegionSums) -> None:
+        """Keep the sums of an accepted update."""
+        self._prototypes.gather(site, sums)
+
+    def close(self, merged: bool) -> dict[str, Any]:
+        """End the round, whose sums count if it was ``merged``; returns what goes out with the next model."""
+        if merged:
+            self._prototypes.close()
+        else:
+            self._prototypes.discard()
+        sent = self._prototypes.to_meta()
+        return {} if sent is None else {"prototypes": sent}

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multi-perspective augmentation: the same patient as other scanners and other days would have shown them.
+
+Every perspective works on z-scored crops and leaves alone what says something else: the outside of the brain and absent
+modalities stay exactly 0, and only ``affine`` moves labels. See ``docs/perspectives.md`` for pictures and costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.transforms import CopyItemsd, MapTransform, RandomizableTransform, Transform
+from monai.transforms.utils import create_rotate, create_scale
+
+from fedpac_me.config import Config, Perspective, PerspectivesConfig
+from fedpac_me.learning.kspace import amounts, ghosting, motion, thick_slices, zero_signal
+
+FGSM_EPSILON = 0.01
+"""Step of ``fgsm`` at strength 1, in standard deviations."""
+
+_LOG_BIAS, _BIAS_DEGREE = 0.3, 3
+_LOG_GAMMA = 0.9
+_LOG_SLOPE, _SLOPES, _SPAN = 1.0, 8, 3.0
+_NOISE_SD = 0.4
+_GAUSSIAN_SD = 0.02
+_SHIFT = 0.05 * 2 * _SPAN
+_ROTATION, _SCALING = 0.25, 0.12
+
+Change = Callable[[torch.Tensor, np.random.RandomState, float], torch.Tensor]
+"""A perspective of the voxels: image (CDHW), random numbers and strength give a new image, right inside the brain."""
+
+
+def perspective_transforms(
+    config: PerspectivesConfig, image: str = "image", present: str = "present", labels: str | None = "regions"
+) -> list[Transform]:
+    """Dictionary transforms for the perspectives that have a probability, in the order of an examination.
+
+    They follow cropping and flips. ``fgsm`` is not among them, since it needs the model's gradient.
+
+    Args:
+        config: probabilities and strengths.
+        image: key of the image, CDHW float32, z-scored inside the brain, 0 outside and where absent.
+        present: key of the presence flags, C float32 (1 or 0).
+        labels: key of the region masks, CDHW float32 (1 or 0); ``None`` leaves out what would move them.
+    """
+    transforms: list[Transform] = []
+    if labels is not None and config.affine.probability:
+        transforms.append(_Affine(config.affine, image, labels))
+    for name, change in VOXEL_CHANGES.items():
+        perspective = getattr(config, name)
+        if perspective.probability:
+            transforms.append(_VoxelChange(change, perspective, image, present))
+    if config.modality_drop.probability:
+        transforms.append(_ModalityDrop(config.modality_drop, image, present))
+    return transforms
+
+
+def crop_augmentation(config: Config) -> list[Transform]:
+    """What happens to every training crop: MPA, and a second perspective of it where PACL compares two.
+
+    Geometry comes before the crop is copied: both perspectives must show the same place.
+    """
+    perspectives = config.perspectives
+    if not config.contrast.view_weight:
+        return perspective_transforms(perspectives)
+    geometric = perspective_transforms(PerspectivesConfig(affine=perspectives.affine))
+    copy = CopyItemsd(["image", "present"], names=["second", "second_present"])
+    return [
+        *geometric,
+        copy,
+        *perspective_transforms(perspectives, labels=None),
+        *perspective_transforms(perspectives, "second", "second_present", labels=None),
+    ]
+
+
+def fgsm(image: torch.Tensor, gradient: torch.Tensor, epsilon: float = FGSM_EPSILON) -> torch.Tensor:
+    """The image, a step of ``epsilon`` per voxel up the loss (Goodfellow et al. 2015, arXiv:1412.6572).
+
+    Args:
+        image: CDHW or BCDHW; nothing outside the brain and in absent modalities is changed.
+        gradient: of the loss by ``image``, same layout.
+        epsilon: ``FGSM_EPSILON`` times the perspective's strength.
+    """
+    there = image != 0
+    touched = there.any(-4, keepdim=True) & there.any((-3, -2, -1), keepdim=True)
+    return torch.where(touched, image + epsilon * gradient.sign(), image)
+
+
+def bias_field(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+    """A receive coil that hears some places better: the signal times exp of a smooth field of deviation 0.3.
+
+    The field is a polynomial of degree 3, as in MONAI's ``RandBiasField``, which we do not use: it multiplies z-scores
+    themselves, so that an amplified place gets darker where it was dark, in all modalities by the same amount.
+    """
+    field = torch.from_numpy(_smooth_field(image.shape[1:], rng))
+    log_bias = _per_modality(amounts(rng, len(image), _LOG_BIAS * strength)) * field
+    zero = zero_signal(image)
+    return (image - zero).mul_(log_bias.exp_()).add_(zero)
+
+
+def contrast(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+    """Other sequence parameters: a gamma curve a modality, between 0.4 and 2.5, on the signal.
+
+    The curve passes through ±1 standard deviation unchanged, as z-scoring the other scan would have it. MONAI's
+    ``RandAdjustContrast`` would take minimum, maximum and mean over the background too, and one gamma for all.
+    """
+    gamma = np.exp(rng.choice((-1, 1), len(image)) * amounts(rng, len(image), _LOG_GAMMA * strength))
+    gamma, zero = _per_modality(gamma), zero_signal(image)
+    low, high = (-1 - zero) ** gamma, (1 - zero) ** gamma
+    curve = (image - zero).log_().mul_(gamma).exp_()  # a power, in a quarter of pow's time
+    return curve.sub_((low + high) / 2).mul_(2 / (high - low))
+
+
+def histogram_shift(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+    """An increasing broken line a modality between old and new intensities; it passes through ±1 unchanged.
+
+    MONAI's ``RandHistogramShift`` spans its line from the darkest to the brightest voxel of all modalities together,
+    moves the background's 0, and searches the segment of every voxel; with segments of one width a division finds it.
+    """
+    channels, width = len(image), 2 * _SPAN / _SLOPES
+    slopes = np.exp(_LOG_SLOPE * strength * rng.uniform(-1, 1, (channels, _SLOPES)))
+    knots = np.linspace(-_SPAN, _SPAN, _SLOPES + 1)
+    heights = np.concatenate([np.zeros((channels, 1)), np.cumsum(slopes * width, 1)], 1)
+    low, high = (np.array([[np.interp(z, knots, line)] for line in heights]) for z in (-1, 1))
+    slopes, heights = slopes * 2 / (high - low), (heights - low) * 2 / (high - low) - 1
+    intercepts = heights[:, :-1] - slopes * knots[:-1]
+
+    segment = ((image + _SPAN) / width).clamp_(0, _SLOPES - 1).int()  # the outer segments go on beyond the span
+    segment += _SLOPES * torch.arange(channels, dtype=torch.int32)[:, None, None, None]
+    at_voxels = (
+        torch.from_numpy(table).float().flatten().index_select(0, segment.flatten()).view_as(image)
+        for table in (slopes, intercepts)
+    )
+    return next(at_voxels).mul_(image).add_(next(at_voxels))
+
+
+def noise(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+    """Less signal: Rician noise of up to 0.4 standard deviations in each receive channel.
+
+    MONAI's ``RandRicianNoise`` would work on z-scores, and draws from numpy, which takes five times as long as torch.
+    """
+    deviation, zero = _per_modality(amounts(rng, len(image), _NOISE_SD * strength)), zero_signal(image)
+    real, imaginary = (_gaussian(image.shape, rng).mul_(deviation) for _ in range(2))
+    return real.add_(image - zero).square_().add_(imaginary.square_()).sqrt_().add_(zero)
+
+
+def gaussian_noise(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+    """The paper's released code: additive noise, 0.02 standard deviations at strength 1."""
+    return _gaussian(image.shape, rng).mul_(_GAUSSIAN_SD * strength).add_(image)
+
+
+def intensity_shift(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+    """The paper's released code: each modality up or down by up to 5 % of its range, taken as ±3 deviations."""
+    return image + _per_modality(rng.choice((-1, 1), len(image)) * amounts(rng, len(image), _SHIFT * strength))
+
+
+VOXEL_CHANGES: dict[str, Change] = {
+    "contrast": contrast,
+    "bias_field": bias_field,
+    "motion": motion,
+    "ghosting": ghosting,
+    "thick_slices": thick_slices,
+    "noise": noise,
+    "histogram_shift": histogram_shift,
+    "intensity_shift": intensity_shift,
+    "gaussian_noise": gaussian_noise,
+}
+"""Perspectives that change intensities only, in the order of an examination: tissue, scanner, storage."""
+
+
+class _VoxelChange(RandomizableTransform, MapTransform):
+    """Apply one of ``VOXEL_CHANGES`` with the perspective's probability, inside the brain and where present."""
+
+    def __init__(self, change: Change, perspective: Perspective, image: str, present: str) -> None:
+        MapTransform.__init__(self, (image, present))
+        RandomizableTransform.__init__(self, perspective.probability)
+        self.change = change
+        self.strength = perspective.strength
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.randomize(None)
+        if not self._do_transform:
+            return dict(data)
+        image, present = (data[key] for key in self.keys)
+        changed = torch.where(image.abs().amax(0) > 0, self.change(image, self.R, self.strength), 0)
+        changed[present == 0] = 0
+        return {**data, self.keys[0]: changed}
+
+
+class _ModalityDrop(RandomizableTransform, MapTransform):
+    """Sequences that were not acquired: one modality, up to two at strength 1, but never the last one.
+
+    Image and presence flag both become 0, as in a case that never had the modality.
+    """
+
+    def __init__(self, perspective: Perspective, image: str, present: str) -> None:
+        MapTransform.__init__(self, (image, present))
+        RandomizableTransform.__init__(self, perspective.probability)
+        self.strength = perspective.strength
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.randomize(None)
+        if not self._do_transform:
+            return dict(data)
+        image, present = (data[key] for key in self.keys)
+        there = self.R.permutation(np.flatnonzero(present.numpy()))
+        wished = self.R.randint(1, max(1, round(2 * self.strength)) + 1)
+        dropped = there[: min(wished, len(there) - 1)]
+        image, present = image.clone(), present.clone()
+        image[dropped] = 0
+        present[dropped] = 0
+        return {**data, self.keys[0]: image, self.keys[1]: present}
+
+
+class _Affine(RandomizableTransform, MapTransform):
+    """A head that lies and is sized differently: rotation by up to 14° and scaling by up to 12 % an axis.
+
+    What lies beyond the crop is unknown and becomes background: a field of view that cuts off part of the head.
+    MONAI's ``RandAffined`` takes 1.6 times as long: it resamples key by key, and the brain's edge would be one more.
+    """
+
+    def __init__(self, perspective: Perspective, image: str, labels: str) -> None:
+        MapTransform.__init__(self, (image, labels))
+        RandomizableTransform.__init__(self, perspective.probability)
+        self.strength = perspective.strength
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.randomize(None)
+        if not self._do_transform:
+            return dict(data)
+        image, labels = (data[key] for key in self.keys)
+        grid = self._grid(image.shape)
+        brain = (image.abs().amax(0, keepdim=True) > 0).float()
+        image = F.grid_sample(image[None], grid, "bilinear", align_corners=False)[0]
+        masks = F.grid_sample(torch.cat([labels, brain])[None], grid, "nearest", align_corners=False)[0]
+        # Interpolation smears the brain over its edge; the edge moves with the labels instead.
+        return {**data, self.keys[0]: torch.where(masks[-1:] > 0, image, 0), self.keys[1]: masks[:-1]}
+
+    def _grid(self, shape: torch.Size) -> torch.Tensor:
+        """Where each voxel of a CDHW volume comes from: 1DHW3, coordinates as ``grid_sample`` wants them."""
+        angles = self.R.uniform(-1, 1, 3) * _ROTATION * self.strength
+        scales = 1 + self.R.uniform(-1, 1, 3) * _SCALING * self.strength
+        half = np.array(shape[:0:-1]) / 2  # grid_sample counts axes from the last, and -1 to 1 whatever the size
+        movement = (create_rotate(3, angles) @ create_scale(3, scales))[:3, :3] * half / half[:, None]
+        theta = torch.from_numpy(np.pad(movement, ((0, 0), (0, 1)))).float()
+        return F.affine_grid(theta[None], [1, *shape], align_corners=False)
+
+
+def _smooth_field(shape: tuple[int, ...], rng: np.random.RandomState) -> np.ndarray:
+    """A random polynomial over the grid ``shape`` (DHW float32) with mean 0 and deviation 1."""
+    degrees = np.arange(_BIAS_DEGREE + 1)
+    degree = degrees[:, None, None] + degrees[:, None] + degrees
+    # High degrees peak in the corners of the crop; weighed down, they leave the field to what the brain can see.
+    field = rng.standard_normal(degree.shape) * (degree <= _BIAS_DEGREE) / (1 + degree)
+    for size in shape:  # each step turns the first axis from degrees to voxels and puts it last
+        basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, size), _BIAS_DEGREE)
+        field = np.tensordot(field.astype(np.float32), basis.astype(np.float32), (0, 1))
+    field -= field.mean()
+    return field / max(float(field.std()), 1e-6)
+
+
+def _gaussian(shape: torch.Size, rng: np.random.RandomState) -> torch.Tensor:
+    """Standard normal numbers, drawn by torch from a seed of ``rng``."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(int(rng.randint(2**31))))
+
+
+def _per_modality(values: np.ndarray) -> torch.Tensor:
+    """C → C111 float32, to be broadcast over an image."""
+    return torch.from_numpy(values).float()[:, None, None, None]

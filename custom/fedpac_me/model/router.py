@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which expert speaks for a scan: the one whose key is nearest to the scan's style.
+
+The keys are found by all sites together before the first round (``federation.keys``) and then frozen. They are buffers
+of the network, so they travel, are saved and are loaded with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpac_me.config import RouterConfig
+from fedpac_me.data.style import STYLE, known_figures
+from fedpac_me.federation.keys import RouterKeys, site_mean, standardise
+from fedpac_me.federation.kmeans import square_distances
+
+SOFTNESS = 4.0
+"""Soft gates: exp(-``SOFTNESS`` · d² / d²_nearest) · share, so a key twice as far as the nearest hardly speaks."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Who speaks for one scan.
+
+    Attributes:
+        expert: the nearest one.
+        second: the next; ``None`` where nobody asked.
+        distance: to the nearest key; above 1 is farther than every training scan of that key's expert.
+        gates: weight of each expert (E, sums to 1), or ``None`` where ``expert`` alone speaks.
+    """
+
+    expert: int
+    second: int | None = None
+    distance: float = 0.0
+    gates: tuple[float, ...] | None = None
+
+    @property
+    def far(self) -> bool:
+        """Whether the scan lies outside of what the federation trained on."""
+        return self.distance > 1
+
+    def by_second(self) -> Routing:
+        """The same scan if its expert were knocked out."""
+        return Routing(self.expert if self.second is None else self.second)
+
+
+class Router(nn.Module):
+    """Frozen keys and the rule that reads them."""
+
+    def __init__(self, experts: int, config: RouterConfig) -> None:
+        """``experts`` with a key; where the config has a generalist it comes after them."""
+        super().__init__()
+        self.config = config
+        self._keys = experts
+        for name, value in RouterKeys.blank(experts, len(STYLE)).arrays().items():
+            self.register_buffer(name, torch.from_numpy(value))
+
+    def load(self, keys: RouterKeys) -> None:
+        """Take over what the federation found. Raises ``ValueError`` when the numbers of experts differ."""
+        for name, value in keys.arrays().items():
+            own = getattr(self, name)
+            if own.shape != value.shape:
+                raise ValueError(f"the router's {name} is {tuple(own.shape)}, the keys that were found {value.shape}")
+            own.copy_(torch.from_numpy(value))
+
+    def route(self, style: np.ndarray) -> Routing:
+        """Who speaks for the scan of this ``style`` (S)."""
+        return self._route(style.astype(np.float64), known_figures(style))
+
+    def _route(self, style: np.ndarray, known: np.ndarray) -> Routing:
+        distances = self._distances(style, known)
+        order = np.argsort(distances, kind="stable")
+        first, second = int(order[0]), int(order[min(1, len(order) - 1)])
+        distance = float(distances[first] / float(self.radius[first]))
+        if distance > 1 and self.config.far == "generalist":
+            return Routing(self._keys, first, distance)
+        if distance > 1 and self.config.far == "average":
+            return Routing(first, second, distance, tuple(self._share().tolist()))
+        gates = self._soft_gates(distances, first) if self.config.soft else None
+        return Routing(first, second, distance, gates)
+
+    def nearest(self, style: np.ndarray) -> int:
+        """The expert that trains on the scan of this ``style`` (S), however far it is."""
+        return int(self._distances(style.astype(np.float64), known_figures(style)).argmin())
+
+    def route_site(self, styles: np.ndarray, trained: bool) -> Routing:
+        """Who speaks for all scans of a site (``styles`` n, S) where an expert stands for a site."""
+        known = known_figures(styles)
+        routing = self._route(site_mean(styles.astype(np.float64), known), known.any(0))
+        if trained or self.config.unseen == "nearest":
+            return Routing(routing.expert, routing.second, routing.distance)
+        return Routing(routing.expert, routing.second, routing.distance, tuple(self._share().tolist()))
+
+    def _distances(self, style: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Root mean squared difference (E) from the keys."""
+        values = standardise(style, _numpy(self.mean), _numpy(self.scale))[None]
+        return np.sqrt(square_distances(values, known[None], _numpy(self.keys), _numpy(self.known) > 0)[0])
+
+    def _soft_gates(self, distances: np.ndarray, first: int) -> tuple[float, ...]:
+        nearest = max(float(distances[first]), float(self.radius[first])) ** 2
+        logits = np.log(np.maximum(self._share(), 1e-3)) - SOFTNESS * (distances**2 - distances[first] ** 2) / nearest
+        gates = np.exp(logits - logits.max())
+        mixture = gates / gates.sum()
+        silent = [0.0] * (self.config.far == "generalist")
+        return (*mixture.tolist(), *silent)
+
+    def _share(self) -> np.ndarray:
+        share = _numpy(self.share)
+        return share / share.sum()
+
+
+def _numpy(buffer: torch.Tensor) -> np.ndarray:
+    return buffer.detach().cpu().numpy().astype(np.float64)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole method through FLARE's real processes, against the same federation in one process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fedpac_me.config import load_config
+from fedpac_me.engine import run_federation
+from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+
+EXPERTS = {"model": {"experts": 2, "adapter_rank": 2}}
+
+
+@pytest.fixture(scope="module")
+def config_file(tiny_config, tmp_path_factory):
+    content = json.loads(tiny_config.read_text())
+    content["model"] |= EXPERTS["model"]
+    path = tmp_path_factory.mktemp("experts") / "experts.json"
+    path.write_text(json.dumps({**content, "method": "experts"}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(train_module, config_file, hospitals, tmp_path_factory):
+    """A finished simulator run with fewer threads than sites."""
+    runs = tmp_path_factory.mktemp("runs")
+    words = ["--config", config_file, "--data", hospitals, "--runs", runs, "--threads", "2"]
+    assert train_module.main([str(word) for word in words]) == 0
+    return runs / "experts"
+
+
+def test_the_simulator_and_one_process_give_the_same_bytes(run, config_file, hospitals, tmp_path):
+    ours = run_federation(load_config(config_file), hospitals, tmp_path, progress=lambda line: None).weights
+    flares = read_checkpoint(find_checkpoint(run))
+    assert ours.keys() == flares.keys()
+    assert [name for name in ours if ours[name].tobytes() != flares[name].tobytes()] == []
+
+
+def test_the_keys_were_found_and_frozen(run):
+    weights = read_checkpoint(find_checkpoint(run))
+    assert weights["router.share"].sum() == pytest.approx(1)
+    assert not np.array_equal(weights["router.keys"][0], weights["router.keys"][1])
+
+
+def test_the_ledger_and_the_cases_say_who_spoke(run):
+    (path,) = run.rglob("ledger.json")
+    for entry in json.loads(path.read_text())["rounds"]:
+        assert sum(entry["experts"]["mass"]) == sum(line["cases"] for line in entry["accepted"]) == 4
+        assert entry["experts"]["dead"] == []
+    header = (run / "cases.csv").read_text().splitlines()[0].split(",")
+    assert {"expert", "distance", "far", "second_expert", "second_dice_WT"} <= set(header)
