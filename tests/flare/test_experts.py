@@ -12,13 +12,21 @@ from fedpac_me.config import load_config
 from fedpac_me.engine import run_federation
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 
-EXPERTS = {"model": {"experts": 2, "adapter_rank": 2}}
+OFTEN = {"probability": 0.5}
+WHOLE_METHOD = {
+    "model": {"experts": 2, "adapter_rank": 2},
+    "perspectives": {"contrast": OFTEN, "modality_drop": OFTEN, "motion": OFTEN},
+    "contrast": {
+        "prototype_weight": 0.05, "view_weight": 0.05, "view_every": 1, "start": 0.0, "ramp": 0.0, "minimum_count": 0.0,
+        "dimension": 4,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def config_file(tiny_config, tmp_path_factory):
     content = json.loads(tiny_config.read_text())
-    content["model"] |= EXPERTS["model"]
+    content |= WHOLE_METHOD | {"model": content["model"] | WHOLE_METHOD["model"]}
     path = tmp_path_factory.mktemp("experts") / "experts.json"
     path.write_text(json.dumps({**content, "method": "experts"}))
     return path
@@ -51,5 +59,7 @@ def test_the_ledger_and_the_cases_say_who_spoke(run):
     for entry in json.loads(path.read_text())["rounds"]:
         assert sum(entry["experts"]["mass"]) == sum(line["cases"] for line in entry["accepted"]) == 4
         assert entry["experts"]["dead"] == []
+    last = json.loads(path.read_text())["rounds"][-1]["metrics"]["site-1"]
+    assert {"pacl_prototype", "pacl_view", "train_loss"} <= last.keys()
     header = (run / "cases.csv").read_text().splitlines()[0].split(",")
     assert {"expert", "distance", "far", "second_expert", "second_dice_WT"} <= set(header)

@@ -123,7 +123,7 @@ def write_routed_run(folder: Path, experts: int = 4) -> Path:
         found[FINAL_MODEL]["cases"] = [
             scores(1, True)
             | {"expert": speaks[protocol], "second_expert": 3, "distance": 1.5 if protocol == "P4" else 0.5}
-            | {"far": int(protocol == "P4"), "blend": 0.5 * (protocol == "P4"), "protocol": protocol}
+            | {"far": int(protocol == "P4"), "protocol": protocol}
             | {"grade": "HGG" if number % 2 else "LGG"}
             | {f"second_{name}": scores(1, True)[name] - 0.1 for name in ("dice_TC", "dice_WT", "dice_ET")}
             for number, protocol in enumerate(named)

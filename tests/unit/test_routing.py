@@ -43,11 +43,11 @@ def test_tables_count_scans_and_experts_follow_the_protocol(routing):
     assert 0 < tables["grade"]["nmi_by_chance"] < tables["site"]["nmi_by_chance"] < 0.4
 
 
-def test_the_unseen_site_is_far_and_its_scans_are_blended(routing):
+def test_the_unseen_site_is_far(routing):
     seen, unseen = routing["seen"], routing["unseen"]
     assert (seen["cases"], seen["far"], seen["far_share"], seen["median_distance"]) == (12, 0, 0, 0.5)
     assert (unseen["cases"], unseen["far"], unseen["far_share"], unseen["median_distance"]) == (4, 4, 1, 1.5)
-    assert (unseen["largest_distance"], unseen["mean_blend"], unseen["entropy"]) == (1.5, 0.5, 0)
+    assert (unseen["largest_distance"], unseen["entropy"]) == (1.5, 0)
     assert routing["sites"]["site-1"]["entropy"] == 1
     assert routing["sites"]["site-5"] == {"role": "evaluate", **unseen}
 
@@ -82,7 +82,6 @@ def test_cases_that_know_nothing_but_their_expert():
         "far_share": None,
         "median_distance": None,
         "largest_distance": None,
-        "mean_blend": None,
         "entropy": pytest.approx(0.9182958340544896),
     }
 
@@ -121,7 +120,7 @@ def test_report_json_holds_the_summary_and_each_sites_masses(tmp_path):
     assert "expert_mass" not in report["sites"]["site-5"]
     assert report["rounds"][0]["experts"] == {"mass": [8, 8, 8, 0], "dead": [3]}
     header = (run / "cases.csv").read_text().splitlines()[0].split(",")
-    assert {"expert", "distance", "far", "blend", "second_expert", "second_dice_TC", "protocol", "grade"} <= {*header}
+    assert {"expert", "distance", "far", "second_expert", "second_dice_TC", "protocol", "grade"} <= {*header}
 
 
 def change_cases(run, change) -> None:

@@ -107,10 +107,10 @@ def routing_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``cases``; ``far``, how many are marked so, and ``far_share``; ``median_distance`` and ``largest_distance`` to
-        the nearest key; ``mean_blend``; ``entropy`` of the experts that spoke, in bits. A share or a mean is over the
+        the nearest key; ``entropy`` of the experts that spoke, in bits. A share or a mean is over the
         cases that know it.
     """
-    far, distances, blends = (_known(cases, name) for name in ("far", "distance", "blend"))
+    far, distances = (_known(cases, name) for name in ("far", "distance"))
     spoken = [case["expert"] for case in cases]
     return {
         "cases": len(cases),
@@ -118,7 +118,6 @@ def routing_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "far_share": fmean(value > 0 for value in far) if far else None,
         "median_distance": float(median(distances)) if distances else None,
         "largest_distance": max(distances) if distances else None,
-        "mean_blend": fmean(blends) if blends else None,
         "entropy": entropy_bits(spoken.count(expert) for expert in set(spoken)),
     }
 

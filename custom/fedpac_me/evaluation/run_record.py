@@ -23,7 +23,7 @@ BEST_MODEL = "SRV_best_FL_global_model.pt"
 MOST_EXPERTS = 1000
 """No run has as many; a damaged number must not become a table of that width."""
 
-_ROUTING_NUMBERS = ("distance", "far", "blend", *(f"second_dice_{region}" for region in REGIONS))
+_ROUTING_NUMBERS = ("distance", "far", *(f"second_dice_{region}" for region in REGIONS))
 _SERVER_PREFIX = "SRV_"
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line a round for whoever waits."""
+"""The round in a line for whoever waits, and in figures for the console."""
 
 from __future__ import annotations
 
-from fedpac_me.federation.ledger import RoundRecord
+from collections.abc import Mapping
+from typing import Any
+
+from fedpac_me.federation.ledger import Accepted, RoundRecord
 
 
 def round_line(record: RoundRecord, total_rounds: int, mean_seconds: float) -> str:
@@ -29,3 +32,22 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def routed_cases(accepted: Mapping[str, Accepted]) -> dict[str, Any]:
+    """Cases by expert at each site, and the experts that nobody used; empty where the model has none."""
+    masses = {site: line.expert_mass for site, line in sorted(accepted.items()) if line.expert_mass is not None}
+    if not masses:
+        return {}
+    dead = [expert for expert, column in enumerate(zip(*masses.values(), strict=True)) if not any(column)]
+    rows = {f"experts_of_{site}": " ".join(f"{mass:g}" for mass in row) for site, row in masses.items()}
+    return {**rows, "dead_experts": " ".join(map(str, dead)) or "none"}
+
+
+def mean_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The mean over sites of every metric that any of them reported, as ``mean_<name>``."""
+    figures: dict[str, list[float]] = {}
+    for site in sorted(metrics):
+        for name, value in metrics[site].items():
+            figures.setdefault(f"mean_{name}", []).append(value)
+    return {name: sum(values) / len(values) for name, values in sorted(figures.items())}

@@ -10,6 +10,20 @@ from fedpac_me.config import Config
 from fedpac_me.federation.prototypes import Prototypes, RegionSums, read_prototype_sums
 
 
+def prototype_arguments(config: Config) -> dict[str, Any] | None:
+    """The arguments of ``PrototypeServer`` that ``config`` asks for, builtins; ``None`` where it has no prototypes."""
+    contrast = config.contrast
+    if not contrast.prototype_weight:
+        return None
+    return {
+        "experts": config.model.experts,
+        "dimension": contrast.dimension,
+        "batch": config.learning.batch,
+        "minimum_count": contrast.minimum_count,
+        "decay": contrast.decay,
+    }
+
+
 class PrototypeServer:
     """The prototypes of one federation.
 
@@ -25,16 +39,6 @@ class PrototypeServer:
         self._dimension = dimension
         self._batch = batch
         self._prototypes = Prototypes(minimum_count, decay)
-
-    @classmethod
-    def from_config(cls, config: Config) -> PrototypeServer | None:
-        """What ``config`` asks for; ``None`` where its loss looks at no prototypes."""
-        contrast = config.contrast
-        if not contrast.prototype_weight:
-            return None
-        return cls(
-            config.model.experts, contrast.dimension, config.learning.batch, contrast.minimum_count, contrast.decay
-        )
 
     @property
     def drift(self) -> float | None:

@@ -24,7 +24,8 @@ from fedpac_me.federation.ledger import RoundRecord
 from fedpac_me.federation.merge import MASS, RULES, ExpertWiseMerge
 from fedpac_me.federation.moments import from_moments, variances
 from fedpac_me.federation.momentum import ServerMomentum
-from fedpac_me.federation.prototype_server import PrototypeServer
+from fedpac_me.federation.progress import mean_metrics, routed_cases
+from fedpac_me.federation.prototype_server import PrototypeServer, prototype_arguments
 from fedpac_me.federation.rejection import Rejected, kind, one_line, show
 from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema
@@ -113,7 +114,7 @@ class RoundServer:
     @classmethod
     def from_config(cls, config: Config) -> RoundServer:
         """The server that ``config`` asks for."""
-        federation = config.federation
+        federation, prototypes = config.federation, prototype_arguments(config)
         return cls(
             quorum=federation.quorum,
             server_momentum=federation.server_momentum,
@@ -121,7 +122,7 @@ class RoundServer:
             expert_merge=federation.expert_merge,
             expert_prior=federation.expert_prior,
             expert_momentum=federation.expert_momentum,
-            prototypes=PrototypeServer.from_config(config),
+            prototypes=PrototypeServer(**prototypes) if prototypes is not None else None,
         )
 
     @property
@@ -191,8 +192,7 @@ class RoundServer:
                 "abstained": len(now.abstained),
                 "failed_rounds_in_a_row": self.failed_rounds_in_a_row,
             }
-            routed = _routed(now.accepted)
-            return counts | routed | _mean_metrics(now.metrics)
+            return counts | routed_cases(now.accepted) | mean_metrics(now.metrics)
 
     def accepted_scores(self, metric: str = "dice_mean") -> list[float]:
         """What the accepted sites reported as ``metric`` of the received model, in the order of their names."""
@@ -295,26 +295,7 @@ def _note(now: _Open, site: str, verdict: Verdict) -> None:
         now.metrics[site] = dict(verdict.metrics)
 
 
-def _routed(accepted: Mapping[str, ledger.Accepted]) -> dict[str, Any]:
-    """Cases by expert at each site, and the experts that nobody used; empty where the model has none."""
-    masses = {site: line.expert_mass for site, line in sorted(accepted.items()) if line.expert_mass is not None}
-    if not masses:
-        return {}
-    dead = [expert for expert, column in enumerate(zip(*masses.values(), strict=True)) if not any(column)]
-    rows = {f"experts_of_{site}": " ".join(f"{mass:g}" for mass in row) for site, row in masses.items()}
-    return {**rows, "dead_experts": " ".join(map(str, dead)) or "none"}
-
-
 def _name_of(contribution: Contribution) -> str:
     site = contribution.site if type(contribution) is Contribution else None
     is_name = type(site) is str and 1 <= len(site) <= update.MAX_SITE_NAME and site.isprintable()
     return site if is_name else one_line(site)
-
-
-def _mean_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The mean over sites of every metric that any of them reported, as ``mean_<name>``."""
-    figures: dict[str, list[float]] = {}
-    for site in sorted(metrics):
-        for name, value in metrics[site].items():
-            figures.setdefault(f"mean_{name}", []).append(value)
-    return {name: sum(values) / len(values) for name, values in sorted(figures.items())}

@@ -26,6 +26,7 @@ from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.federation.ledger import Ledger, RoundRecord
 from fedpac_me.federation.progress import round_line
+from fedpac_me.federation.prototype_server import PrototypeServer
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
 from fedpac_me.flare.error_reply import reason_of
@@ -42,6 +43,8 @@ class ExpertWiseAggregator(Aggregator):
         share: ``nothing`` holds the model, for runs in which every site keeps its own.
         expert_merge: what weighs a site's update of an expert: ``mass``, ``cases_of_users`` or ``cases``.
         expert_prior: cases' worth of no change in every expert's merge.
+        expert_momentum: whether the server's momentum moves experts too.
+        prototypes: arguments of ``federation.prototype_server.PrototypeServer``, where the method has prototypes.
         abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
     """
 
@@ -52,6 +55,8 @@ class ExpertWiseAggregator(Aggregator):
         share: str = "all",
         expert_merge: str = "mass",
         expert_prior: float = 0.0,
+        expert_momentum: bool = True,
+        prototypes: dict | None = None,
         abort_after_failed_rounds: int = 3,
     ) -> None:
         super().__init__()
@@ -60,6 +65,8 @@ class ExpertWiseAggregator(Aggregator):
         self.share = share
         self.expert_merge = expert_merge
         self.expert_prior = expert_prior
+        self.expert_momentum = expert_momentum
+        self.prototypes = prototypes
         self.abort_after_failed_rounds = abort_after_failed_rounds
         self._server = RoundServer(
             quorum=quorum,
@@ -67,6 +74,8 @@ class ExpertWiseAggregator(Aggregator):
             share=share,
             expert_merge=expert_merge,
             expert_prior=expert_prior,
+            expert_momentum=expert_momentum,
+            prototypes=PrototypeServer(**prototypes) if prototypes is not None else None,
         )
         self._ledger = Ledger()
 
@@ -160,6 +169,8 @@ class ExpertWiseAggregator(Aggregator):
         if record.expert_mass:
             values |= {f"expert_mass/{expert}": mass for expert, mass in enumerate(record.expert_mass)}
             values |= {"routing_entropy": record.routing_entropy, "dead_experts": len(record.dead_experts)}
+        if self._server.prototypes is not None and self._server.prototypes.drift is not None:
+            values["prototype_drift"] = self._server.prototypes.drift
         for tag, value in values.items():
             dxo = create_analytic_dxo(
                 tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round
