@@ -18,10 +18,10 @@ from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.style import STYLE
 from fedpac_me.errors import InputError
-from fedpac_me.federation.keys import KeySearch
+from fedpac_me.federation.keys import KeySearch, RouterKeys
 from fedpac_me.federation.ledger import Ledger
 from fedpac_me.federation.progress import round_line
-from fedpac_me.federation.server_round import RoundServer
+from fedpac_me.federation.server_round import RoundServer, server_arguments
 from fedpac_me.federation.update import DATA_KIND, Contribution
 from fedpac_me.learning.site import Site
 from fedpac_me.model.backbone import build_model, get_weights
@@ -48,7 +48,7 @@ def run_federation(config: Config, data: Path, folder: Path, progress: Callable[
     sites = [
         Site(path.name, config, folder_settings(path), folder / path.name) for path in site_folders(data.resolve())
     ]
-    server = RoundServer.from_config(config)
+    server = RoundServer(**server_arguments(config))
     weights, ledger = first_weights(config, sites), Ledger()
     meta: Mapping[str, Any] = {}
     for number in range(config.federation.rounds):
@@ -74,7 +74,7 @@ def first_weights(config: Config, sites: list[Site]) -> Weights:
     return get_weights(model)
 
 
-def find_keys(config: Config, sites: list[Site]):
+def find_keys(config: Config, sites: list[Site]) -> RouterKeys:
     """The router's keys. Raises ``InputError`` when there are fewer styles, or sites, than experts."""
     search = KeySearch(config.keys, config.router.keys == "site", len(STYLE), config.seed)
     while (question := search.question) is not None:

@@ -74,7 +74,7 @@ class RoundServer:
         limits: bounds of a contribution, see ``update.Limits``.
         share: "all", or "nothing" where every site keeps its own model and the server only keeps the ledger.
         expert_merge, expert_prior: see ``merge.ExpertWiseMerge``.
-        prototypes: what gathers the sites' sums, or ``None`` where the method has none.
+        prototypes: arguments of ``PrototypeServer``, or ``None`` where the method has no prototypes.
         clock: seconds from any origin, for the rounds' duration.
 
     Raises:
@@ -90,7 +90,7 @@ class RoundServer:
         expert_merge: str = MASS,
         expert_prior: float = 0.0,
         expert_momentum: bool = True,
-        prototypes: PrototypeServer | None = None,
+        prototypes: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if type(quorum) is not int or quorum < 0:
@@ -104,26 +104,12 @@ class RoundServer:
         self.share = share
         self.expert_merge = expert_merge
         self.expert_prior = expert_prior
-        self.prototypes = prototypes
+        self.prototypes = PrototypeServer(**prototypes) if prototypes is not None else None
         self.momentum = ServerMomentum(server_momentum, expert_momentum)
         self.failed_rounds_in_a_row = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._open: _Open | None = None
-
-    @classmethod
-    def from_config(cls, config: Config) -> RoundServer:
-        """The server that ``config`` asks for."""
-        federation, prototypes = config.federation, prototype_arguments(config)
-        return cls(
-            quorum=federation.quorum,
-            server_momentum=federation.server_momentum,
-            share=federation.share,
-            expert_merge=federation.expert_merge,
-            expert_prior=federation.expert_prior,
-            expert_momentum=federation.expert_momentum,
-            prototypes=PrototypeServer(**prototypes) if prototypes is not None else None,
-        )
 
     @property
     def signature(self) -> str:
@@ -282,6 +268,12 @@ class RoundServer:
             bytes_down=now.schema.nbytes * len(answered) if now.schema else 0,
             metrics={site: now.metrics[site] for site in sorted(now.metrics)},
         )
+
+
+def server_arguments(config: Config) -> dict[str, Any]:
+    """The arguments of ``RoundServer`` that ``config`` asks for, builtins only."""
+    names = ("quorum", "server_momentum", "share", "expert_merge", "expert_prior", "expert_momentum")
+    return {name: getattr(config.federation, name) for name in names} | {"prototypes": prototype_arguments(config)}
 
 
 def _note(now: _Open, site: str, verdict: Verdict) -> None:

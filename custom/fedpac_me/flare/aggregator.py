@@ -26,7 +26,6 @@ from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.federation.ledger import Ledger, RoundRecord
 from fedpac_me.federation.progress import round_line
-from fedpac_me.federation.prototype_server import PrototypeServer
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
 from fedpac_me.flare.error_reply import reason_of
@@ -75,7 +74,7 @@ class ExpertWiseAggregator(Aggregator):
             expert_merge=expert_merge,
             expert_prior=expert_prior,
             expert_momentum=expert_momentum,
-            prototypes=PrototypeServer(**prototypes) if prototypes is not None else None,
+            prototypes=prototypes,
         )
         self._ledger = Ledger()
 

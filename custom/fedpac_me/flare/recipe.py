@@ -21,7 +21,7 @@ from nvflare.recipe.spec import Recipe
 
 import fedpac_me
 from fedpac_me.config import Config
-from fedpac_me.federation.prototype_server import prototype_arguments
+from fedpac_me.federation.server_round import server_arguments
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
@@ -55,16 +55,8 @@ class FedPacMeRecipe(Recipe):
 
 
 def _add_server_components(job: FedJob, config: Config) -> None:
-    federation = config.federation
     aggregator = ExpertWiseAggregator(
-        quorum=federation.quorum,
-        server_momentum=federation.server_momentum,
-        share=federation.share,
-        expert_merge=federation.expert_merge,
-        expert_prior=federation.expert_prior,
-        expert_momentum=federation.expert_momentum,
-        prototypes=prototype_arguments(config),
-        abort_after_failed_rounds=federation.abort_after_failed_rounds,
+        **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
     )
     job.to_server(FedPacMePersistor(config.to_dict()), id=_PERSISTOR)
     job.to_server(PTFileModelLocator(pt_persistor_id=_PERSISTOR), id=_LOCATOR)

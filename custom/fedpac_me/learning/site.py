@@ -31,7 +31,7 @@ from fedpac_me.labels import REGIONS
 from fedpac_me.learning.inference import predict_labels
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
-from fedpac_me.learning.trainer import Trainer, TrainingStopped
+from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
 from fedpac_me.model.backbone import build_model, get_weights, set_weights
 from fedpac_me.model.router import Routing
 
@@ -93,7 +93,7 @@ class Site:
 
         Raises:
             TrainingStopped: ``should_stop`` said so.
-            TrainingFailed: the loss or its gradient is not finite.
+            TrainingFailed: the received model, the loss or its gradient is not finite.
             InputError: a case is unusable.
         """
         start = time.monotonic()
@@ -106,33 +106,13 @@ class Site:
         if self.trainer.contrast is not None:
             self.trainer.contrast.begin_round(round_number, server_meta.get("prototypes"))
         experts = self._experts_of_cases()
-        result = self.trainer.train_round(
-            self.crops.batches(
-                round_number,
-                self.config.learning.steps_per_round,
-                self.config.learning.batch,
-                experts,
-                self._generalist,
-            ),
-            first_step=round_number * self.config.learning.steps_per_round,
-            should_stop=should_stop,
-        )
+        result = self._trained(round_number, experts, should_stop)
         metrics |= {"train_loss": result.loss, **{f"pacl_{name}": value for name, value in result.terms.items()}}
         self._save_state(round_number)
         if self._keeps_own_model:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
-        # asarray: the difference of two 0-d arrays would be a scalar, which the wire contract refuses.
-        trained = get_weights(self.trainer.model)
-        diff = to_moments({name: np.asarray(value - weights[name]) for name, value in trained.items()})
-        facts: dict[str, Any] = {"cases": len(self.crops), "steps": result.steps}
-        if experts is not None:
-            mass = self._mass(experts)
-            facts["expert_mass"] = mass
-            diff = self._without_unused(diff, mass)
-        sums = self.trainer.contrast.sums_meta() if self.trainer.contrast is not None else None
-        if sums is not None:
-            facts["prototypes"] = sums
-        return SiteUpdate(diff, self._meta(weights, metrics, start, **facts))
+        diff, facts = self._learned(weights, experts)
+        return SiteUpdate(diff, self._meta(weights, metrics, start, steps=result.steps, **facts))
 
     def evaluate(
         self, weights: Weights, model_name: str, should_stop: Callable[[], bool] = lambda: False
@@ -231,7 +211,28 @@ class Site:
     def _keeps_own_model(self) -> bool:
         return self.config.federation.share == "nothing"
 
+    def _trained(self, round_number: int, experts: list[int] | None, should_stop: Callable[[], bool]) -> RoundResult:
+        learning = self.config.learning
+        batches = self.crops.batches(round_number, learning.steps_per_round, learning.batch, experts, self._generalist)
+        return self.trainer.train_round(batches, round_number * learning.steps_per_round, should_stop)
+
+    def _learned(self, weights: Weights, experts: list[int] | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What the round changed in ``weights``, and the facts by which the server merges it."""
+        trained = get_weights(self.trainer.model)
+        # asarray: the difference of two 0-d arrays would be a scalar, which the wire contract refuses.
+        diff = to_moments({name: np.asarray(value - weights[name]) for name, value in trained.items()})
+        facts: dict[str, Any] = {"cases": len(self.crops)}
+        if experts is not None:
+            facts["expert_mass"] = self._mass(experts)
+            diff = self._without_unused(diff, facts["expert_mass"])
+        sums = self.trainer.contrast.sums_meta() if self.trainer.contrast is not None else None
+        if sums is not None:
+            facts["prototypes"] = sums
+        return diff, facts
+
     def _receive(self, weights: Weights, state: SiteState | None) -> None:
+        if not all(np.isfinite(value).all() for value in weights.values()):
+            raise TrainingFailed("the received model holds NaN or infinity; this round is given up")
         own = state.weights if self._keeps_own_model and state is not None else None
         set_weights(self.trainer.model, weights if own is None else own)
 
