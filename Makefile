@@ -32,8 +32,8 @@ phantom: install  ## write the phantom hospitals to data/phantom
 test: install lint  ## every test
 	$(BIN)/python -m pytest
 
-test-fast: install  ## the tests that need no FLARE process
-	$(BIN)/python -m pytest -m "not flare and not real_case"
+test-fast: install  ## the tests that need no FLARE process, without the slowest
+	$(BIN)/python -m pytest -m "not flare and not real_case and not slow"
 
 lint: install  ## style
 	$(BIN)/ruff check .

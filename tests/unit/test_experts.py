@@ -134,6 +134,7 @@ def test_under_bfloat16_and_channels_last():
     torch.testing.assert_close(low.float(), made(IMAGE, ALL, [Routing(1)] * 2), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_under_torch_compile_each_expert_speaks():
     made = apart("instance")
     compiled = torch.compile(made, backend="aot_eager")

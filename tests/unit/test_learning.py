@@ -72,6 +72,7 @@ def test_no_region_at_all_is_not_a_division_by_zero():
     assert torch.isfinite(RegionLoss()(torch.zeros(1, 3, 4, 4, 4), torch.zeros(1, 3, 4, 4, 4)))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     one = Trainer(build_model(FAST), FAST, CPU)
     losses = [one.train_round(batches(2), 2).loss for _ in range(12)]
@@ -128,6 +129,7 @@ def test_a_prediction_has_the_full_grid_and_stays_inside_the_brain(case):
     assert np.array_equal(labels > 0, brain)
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_tumour_of_one_site(site_folder):
     cases = find_cases([site_folder(cases=2, edge=24)])
     crops = TrainingCrops(cases, CONFIG.data, 0, "s")

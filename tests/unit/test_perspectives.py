@@ -269,6 +269,7 @@ def test_fgsm_steps_up_the_gradient_inside_the_brain_only(batch):
         assert (fgsm(image, gradient, 0.5) - image).abs().max() == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_picture(site_folder, tmp_path):
     folder = site_folder(cases=1, edge=24)
     draw_perspectives(folder.parent, tmp_path / "picture.png")
