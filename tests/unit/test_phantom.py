@@ -157,6 +157,7 @@ def test_settings_describe_the_phantom(phantom: Path):
 
 
 @pytest.mark.usefixtures("few_cases")
+@pytest.mark.slow
 def test_bytes_depend_on_the_seed_alone(tmp_path: Path):
     for name, seed, workers in (("one", 5, 1), ("two", 5, 2), ("other", 6, 1)):
         write_phantom(tmp_path / name, size=24, seed=seed, workers=workers)

@@ -51,6 +51,7 @@ def test_reference_protocol_is_as_bright_as_real_cases(seed: int, size: int):
             assert low <= score <= high, f"{region} in {modality}"
 
 
+@pytest.mark.slow
 def test_whole_tumours_are_as_large_as_real_ones():
     chosen = [plan for plan in plans() if plan.hospital.name in ("site-1", "site-4")]
     share = {"site-1": [], "site-4": []}
@@ -78,6 +79,7 @@ def style(case: PhantomCase) -> np.ndarray:
     return np.concatenate(features)
 
 
+@pytest.mark.slow
 def test_protocols_can_be_told_apart_by_style():
     """Nearest mean style, learned on four cases of each protocol and tried on three others."""
     styles = {p: [style(make_case(plan, (32,) * 3, 0)) for plan in plans(protocol=p)[:7]] for p in PROTOCOLS}
