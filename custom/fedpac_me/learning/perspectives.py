@@ -172,40 +172,43 @@ VOXEL_CHANGES: dict[str, Change] = {
 """Perspectives that change intensities only, in the order of an examination: tissue, scanner, storage."""
 
 
-class _VoxelChange(RandomizableTransform, MapTransform):
-    """Apply one of ``VOXEL_CHANGES`` with the perspective's probability, inside the brain and where present."""
+class _Sometimes(RandomizableTransform, MapTransform):
+    """Acts on a sample's keys with the perspective's probability; ``applied`` says how."""
 
-    def __init__(self, change: Change, perspective: Perspective, image: str, present: str) -> None:
-        MapTransform.__init__(self, (image, present))
+    def __init__(self, perspective: Perspective, *keys: str) -> None:
+        MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, perspective.probability)
-        self.change = change
         self.strength = perspective.strength
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         self.randomize(None)
-        if not self._do_transform:
-            return dict(data)
+        return self.applied(data) if self._do_transform else dict(data)
+
+    def applied(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        raise NotImplementedError
+
+
+class _VoxelChange(_Sometimes):
+    """Apply one of ``VOXEL_CHANGES`` with the perspective's probability, inside the brain and where present."""
+
+    def __init__(self, change: Change, perspective: Perspective, image: str, present: str) -> None:
+        super().__init__(perspective, image, present)
+        self.change = change
+
+    def applied(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image, present = (data[key] for key in self.keys)
         changed = torch.where(image.abs().amax(0) > 0, self.change(image, self.R, self.strength), 0)
         changed[present == 0] = 0
         return {**data, self.keys[0]: changed}
 
 
-class _ModalityDrop(RandomizableTransform, MapTransform):
+class _ModalityDrop(_Sometimes):
     """Sequences that were not acquired: one modality, up to two at strength 1, but never the last one.
 
     Image and presence flag both become 0, as in a case that never had the modality.
     """
 
-    def __init__(self, perspective: Perspective, image: str, present: str) -> None:
-        MapTransform.__init__(self, (image, present))
-        RandomizableTransform.__init__(self, perspective.probability)
-        self.strength = perspective.strength
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        self.randomize(None)
-        if not self._do_transform:
-            return dict(data)
+    def applied(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image, present = (data[key] for key in self.keys)
         there = self.R.permutation(np.flatnonzero(present.numpy()))
         wished = self.R.randint(1, max(1, round(2 * self.strength)) + 1)
@@ -216,22 +219,14 @@ class _ModalityDrop(RandomizableTransform, MapTransform):
         return {**data, self.keys[0]: image, self.keys[1]: present}
 
 
-class _Affine(RandomizableTransform, MapTransform):
+class _Affine(_Sometimes):
     """A head that lies and is sized differently: rotation by up to 14° and scaling by up to 12 % an axis.
 
     What lies beyond the crop is unknown and becomes background: a field of view that cuts off part of the head.
     MONAI's ``RandAffined`` takes 1.6 times as long: it resamples key by key, and the brain's edge would be one more.
     """
 
-    def __init__(self, perspective: Perspective, image: str, labels: str) -> None:
-        MapTransform.__init__(self, (image, labels))
-        RandomizableTransform.__init__(self, perspective.probability)
-        self.strength = perspective.strength
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        self.randomize(None)
-        if not self._do_transform:
-            return dict(data)
+    def applied(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image, labels = (data[key] for key in self.keys)
         grid = self._grid(image.shape)
         brain = (image.abs().amax(0, keepdim=True) > 0).float()
