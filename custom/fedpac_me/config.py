@@ -89,6 +89,9 @@ class Perspective(_Section):
 class PerspectivesConfig(_Section):
     """Multi-perspective augmentation (MPA) of training crops; every perspective is off unless it has a probability."""
 
+    audience: Literal["everyone", "generalist"] = Field(
+        "everyone", description="who trains on perspectives: every expert, or only the one for unknown styles"
+    )
     bias_field: Perspective = Perspective()
     contrast: Perspective = Perspective()
     histogram_shift: Perspective = Perspective()
@@ -212,6 +215,12 @@ class Config(_Section):
     def _a_generalist_is_not_alone(self) -> Config:
         if self.router.far == "generalist" and self.model.experts == 2:
             raise ValueError("a generalist needs two other experts, or none at all: model.experts must be 1 or above 2")
+        return self
+
+    @model_validator(mode="after")
+    def _perspectives_have_an_audience(self) -> Config:
+        if self.perspectives.audience == "generalist" and self.router.far != "generalist":
+            raise ValueError("perspectives.audience is 'generalist', so router.far must be 'generalist' too")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -72,13 +72,18 @@ class TrainingCrops:
         seed: int,
         site: str,
         augmentation: Sequence[Transform] = (),
+        of_generalist: Sequence[Transform] | None = None,
     ) -> None:
-        """``augmentation`` acts on every crop. Raises ``InputError`` when a case is unusable."""
+        """``augmentation`` acts on every crop, but the generalist's where there is one ``of_generalist``.
+
+        Raises ``InputError`` when a case is unusable.
+        """
         set_track_meta(False)  # crops need no affines, and carrying them costs time
         self._key = (seed, zlib.crc32(site.encode()))
         prepare = _preparation(config)
         self._samples = [prepare(case) for case in cases]
         self._draw = _random_part(config, augmentation)
+        self._draw_for_generalist = _random_part(config, of_generalist) if of_generalist is not None else self._draw
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -103,14 +108,18 @@ class TrainingCrops:
         ``generalist``'s share of the batches any case may come.
         """
         rng = np.random.default_rng([*self._key, round_number])
-        self._draw.set_random_state(seed=int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        for draw in (self._draw, self._draw_for_generalist):
+            draw.set_random_state(seed=seed)
         chosen = (
             _in_turn(rng, len(self), count, size)
             if experts is None
             else _by_expert(rng, experts, count, size, generalist)
         )
         for indices, expert in chosen:
-            crops = [self._draw(self._samples[index])[0] for index in indices]
+            general = generalist is not None and expert == generalist.expert
+            draw = self._draw_for_generalist if general else self._draw
+            crops = [draw(self._samples[index])[0] for index in indices]
             tensors = {key: torch.stack([crop[key] for crop in crops]) for key in _TENSORS if key in crops[0]}
             yield Batch(**tensors, experts=(expert,) * size if expert is not None else ())
 

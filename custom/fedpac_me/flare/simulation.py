@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from nvflare.recipe.sim_env import SimEnv
@@ -15,6 +17,7 @@ from fedpac_me.config import Config
 from fedpac_me.data.pooling import site_folders, write_pooled_root
 from fedpac_me.data.site import DATA_VARIABLE
 from fedpac_me.errors import InputError
+from fedpac_me.flare.lost_site import LostSiteWatch
 from fedpac_me.flare.recipe import FedPacMeRecipe
 
 
@@ -22,14 +25,29 @@ class SimulationFailed(RuntimeError):
     """The simulator ended without finishing the job."""
 
 
+class SiteLost(SimulationFailed):
+    """The simulator lost a site that the job waits for."""
+
+
 def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path) -> Path:
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
 
     Raises:
         InputError: a path has a space.
-        SimulationFailed: the simulator gave up.
+        SimulationFailed: the simulator gave up, or lost a site twice.
     """
     require_no_space(runs / name, log_config)
+    run_once = partial(_run_once, config, name, runs, data, threads, log_config)
+    try:
+        run_once()
+    except SiteLost:
+        print("The simulator has lost a site's process and would wait for it for ever: starting again ...", flush=True)
+        shutil.rmtree(runs / name)
+        run_once()
+    return runs / name
+
+
+def _run_once(config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path) -> None:
     workspace = runs.resolve()
     with _data_root(config, data) as root, _environment(DATA_VARIABLE, str(root)):
         sites = [folder.name for folder in site_folders(root)]
@@ -39,11 +57,12 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
             workspace_root=str(workspace),
             log_config=str(log_config.resolve()),
         )
-        try:
-            FedPacMeRecipe(config, name).run(environment)
-        except RuntimeError:
-            raise SimulationFailed(_why(workspace / name / "server")) from None
-    return runs / name
+        server = workspace / name / "server"
+        with _watch(config, server) as watch:
+            try:
+                FedPacMeRecipe(config, name).run(environment)
+            except RuntimeError:
+                raise (SiteLost if watch is not None and watch.lost else SimulationFailed)(_why(server)) from None
 
 
 def require_no_space(*paths: Path) -> None:
@@ -62,6 +81,11 @@ def _why(server: Path) -> str:
     lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     last = lines[-1].rpartition("] - ")[2] if lines else "The FLARE simulator gave up."
     return f"{last} The logs are in {server} and, per site, beside it."
+
+
+def _watch(config: Config, server: Path) -> AbstractContextManager[LostSiteWatch | None]:
+    """Where a round has a time limit the others go on without a lost site, and nobody needs to watch."""
+    return nullcontext() if config.federation.round_timeout else LostSiteWatch(server / "error_log.txt")
 
 
 @contextmanager

@@ -149,8 +149,10 @@ class Site:
     def crops(self) -> TrainingCrops:
         """The training scans, read on first use."""
         if self._crops is None:
-            augmentation = crop_augmentation(self.config)
-            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, augmentation)
+            augmentations = [crop_augmentation(self.config, expert_is_generalist=general) for general in (False, True)]
+            self._crops = TrainingCrops(
+                self.split.train, self.config.data, self.config.seed, self.name, *augmentations
+            )
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:
