@@ -150,9 +150,7 @@ class Site:
         """The training scans, read on first use."""
         if self._crops is None:
             augmentations = [crop_augmentation(self.config, expert_is_generalist=general) for general in (False, True)]
-            self._crops = TrainingCrops(
-                self.split.train, self.config.data, self.config.seed, self.name, *augmentations
-            )
+            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, *augmentations)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:
