@@ -45,6 +45,12 @@ class ModelConfig(_Section):
         0, ge=0, le=64, description="rank of each expert's addition to every 3³ convolution but the first; 0: none"
     )
 
+    own: Literal["nothing", "head", "all"] = Field(
+        "nothing",
+        description="what a hospital adds for itself and never sends: head, to the last layer's bias; all, to the "
+        "scale and shift of every normalisation too",
+    )
+
     @model_validator(mode="after")
     def _levels_agree(self) -> ModelConfig:
         if len(self.blocks_up) != len(self.blocks_down) - 1:
@@ -53,8 +59,8 @@ class ModelConfig(_Section):
 
     @model_validator(mode="after")
     def _experts_are_norms(self) -> ModelConfig:
-        if self.norm == "group" and (self.experts > 1 or self.adapter_rank):
-            raise ValueError("experts and adapters need norm 'batch' or 'instance', not 'group'")
+        if self.norm == "group" and (self.experts > 1 or self.adapter_rank or self.own == "all"):
+            raise ValueError("experts, adapters and own parts need norm 'batch' or 'instance', not 'group'")
         return self
 
 
@@ -69,10 +75,10 @@ class RouterConfig(_Section):
     unseen: Literal["nearest", "average"] = Field(
         "nearest", description="with keys 'site': whose expert serves a site that never trained"
     )
-    far: Literal["nearest", "average", "generalist"] = Field(
+    far: Literal["nearest", "average", "surest", "generalist"] = Field(
         "nearest",
-        description="who speaks for a scan far from every key: the nearest expert, all of them on average, or the last "
-        "expert, which has no key and sees a share of everything",
+        description="who speaks for a scan far from every key: the nearest expert, all of them on average, the one "
+        "that is surest of its answer, or the last expert, which has no key and sees a share of everything",
     )
     generalist_share: float = Field(
         0.2, gt=0, lt=1, strict=False, description="share of the training batches that the generalist sees"
@@ -215,6 +221,12 @@ class Config(_Section):
     def _a_generalist_is_not_alone(self) -> Config:
         if self.router.far == "generalist" and self.model.experts == 2:
             raise ValueError("a generalist needs two other experts, or none at all: model.experts must be 1 or above 2")
+        return self
+
+    @model_validator(mode="after")
+    def _a_part_is_own_beside_a_shared_one(self) -> Config:
+        if self.model.own != "nothing" and self.federation.share == "nothing":
+            raise ValueError("federation.share is 'nothing': the whole model is the site's own, so leave model.own out")
         return self
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ from fedpac_me.data.phantom.hospitals import plan_cases
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.splits import split_cases
-from fedpac_me.learning.inference import predict_labels
+from fedpac_me.learning.inference import predict
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
 
@@ -69,7 +69,7 @@ def _inference_row(config, network) -> str:
         )
 
     network.to(memory_format=torch.channels_last_3d)
-    ours, theirs = _interleaved(lambda: predict_labels(network, scan, config, CPU), bare, repeats=2)
+    ours, theirs = _interleaved(lambda: predict(network, scan, config, CPU), bare, repeats=2)
     return _row("prediction of a 240×240×155 volume (s)", ours, theirs, 1.15)
 
 

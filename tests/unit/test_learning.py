@@ -9,7 +9,7 @@ from fedpac_me.config import parse_config
 from fedpac_me.data.crops import Batch, TrainingCrops
 from fedpac_me.data.layouts import find_case, find_cases
 from fedpac_me.data.scan import load_scan
-from fedpac_me.learning.inference import predict_labels
+from fedpac_me.learning.inference import predict
 from fedpac_me.learning.losses import RegionLoss
 from fedpac_me.learning.trainer import Trainer, TrainingFailed, TrainingStopped, learning_rate
 from fedpac_me.model.backbone import build_model, get_weights
@@ -123,7 +123,7 @@ def test_a_prediction_has_the_full_grid_and_stays_inside_the_brain(case):
     scan = load_scan(find_case(case), 0)
     model = build_model(CONFIG)
     torch.nn.init.constant_(model.backbone.conv_final[-1].conv.bias, 50.0)  # predicts tumour everywhere
-    labels = predict_labels(model, scan, CONFIG, CPU)
+    labels = predict(model, scan, CONFIG, CPU).labels
     brain = scan.uncrop(np.any(scan.image != 0, axis=0))
     assert labels.shape == scan.shape == (24, 24, 24)
     assert np.array_equal(labels > 0, brain)
@@ -136,5 +136,5 @@ def test_a_network_learns_the_tumour_of_one_site(site_folder):
     one = Trainer(build_model(FAST), FAST, CPU)
     one.train_round(crops.batches(0, 80, 2), 0)
     scan = load_scan(cases[0], 0)
-    predicted, truth = predict_labels(one.model, scan, CONFIG, CPU) > 0, scan.uncrop(scan.labels) > 0
+    predicted, truth = predict(one.model, scan, CONFIG, CPU).labels > 0, scan.uncrop(scan.labels) > 0
     assert 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()) > 0.8

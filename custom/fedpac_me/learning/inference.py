@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from monai.inferers import sliding_window_inference
 from fedpac_me.config import Config
 from fedpac_me.data.scan import Scan
 from fedpac_me.labels import labels_from_regions
+from fedpac_me.learning.certainty import expected_dice
 from fedpac_me.model.backbone import SegmentationNet
 from fedpac_me.model.router import Routing
 
@@ -23,16 +25,51 @@ def autocast(config: Config, device: torch.device):
     return torch.autocast(device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext()
 
 
-@torch.inference_mode()
-def predict_labels(
+@dataclass(frozen=True)
+class Prediction:
+    """BraTS ``labels`` (DHW uint8) of a whole volume, zero outside the brain, and who spoke (``None``: no experts)."""
+
+    labels: np.ndarray
+    route: Routing | None
+
+
+def predict(
     model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing | None = None
-) -> np.ndarray:
-    """BraTS labels (DHW uint8) of the whole volume that ``scan`` was cut from; zero outside the brain.
+) -> Prediction:
+    """Segment the volume that ``scan`` was cut from.
 
     ``route`` says which expert speaks, the same in every window; by default the router decides by the scan's style.
+    Where it leaves the choice to the experts, each answers, and the surest is heard (``expected_dice``).
     """
     if route is None and model.router is not None:
         route = model.router.route(scan.style)
+    brain = np.any(scan.image != 0, axis=0)
+    if route is None or not route.candidates:
+        logits = predict_logits(model, scan, config, device, route)
+    else:
+        route, logits = _surest(model, scan, config, device, route, brain)
+    # A tumour lies in the brain: resampled borders of the box must not count.
+    return Prediction(scan.uncrop(labels_from_regions((logits > 0) & brain)), route)
+
+
+def _surest(
+    model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing, brain: np.ndarray
+) -> tuple[Routing, np.ndarray]:
+    """The candidate that is surest of its answer, the runner-up as its second, and the answer."""
+    answers = {
+        expert: predict_logits(model, scan, config, device, Routing(expert)) for expert in route.candidates
+    }  # fmt: skip
+    # The sort keeps the candidates' own order, nearest first, among equals.
+    order = sorted(answers, key=lambda expert: expected_dice(answers[expert], brain), reverse=True)
+    settled = replace(route, expert=order[0], second=order[min(1, len(order) - 1)], candidates=())
+    return settled, answers[settled.expert]
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing | None
+) -> np.ndarray:
+    """Region logits (CDHW float32) in ``scan``'s box, from overlapping windows, as ``route`` says."""
     model.eval()
     image = torch.from_numpy(scan.image)[None]
     present = torch.from_numpy(scan.present.astype(np.float32))[None].to(device)
@@ -53,6 +90,4 @@ def predict_labels(
             sw_device=device,
             device="cpu",
         )
-    # A tumour lies in the brain: resampled borders of the box must not count.
-    regions = (logits[0].numpy() > 0) & np.any(scan.image != 0, axis=0)
-    return scan.uncrop(labels_from_regions(regions))
+    return logits[0].numpy()

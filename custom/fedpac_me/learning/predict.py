@@ -13,7 +13,7 @@ from fedpac_me.config import Config, parse_config
 from fedpac_me.data.layouts import find_case
 from fedpac_me.data.scan import load_scan
 from fedpac_me.errors import InputError
-from fedpac_me.learning.inference import predict_labels
+from fedpac_me.learning.inference import predict
 from fedpac_me.model.backbone import SegmentationNet, build_model, set_weights
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 from fedpac_me.storage import atomic_path, read_json
@@ -46,7 +46,7 @@ def predict_case(model: SegmentationNet, config: Config, folder: Path, out: Path
         raise InputError(f"{folder} is not a case: expected files such as {folder.name}/{folder.name}_t1.nii.gz.")
     scan = load_scan(case, config.data.max_missing_modalities, need_seg=False)
     model.to(device, memory_format=torch.channels_last_3d)
-    labels = predict_labels(model, scan, config, device)
+    labels = predict(model, scan, config, device).labels
     write_labels(labels, next(iter(case.images.values())), out)
     return labels
 

@@ -28,11 +28,11 @@ from fedpac_me.federation.moments import to_moments
 from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.labels import REGIONS
-from fedpac_me.learning.inference import predict_labels
+from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
-from fedpac_me.model.backbone import build_model, get_weights, set_weights
+from fedpac_me.model.backbone import build_model, get_weights, own_state, set_weights
 from fedpac_me.model.router import Routing
 
 Weights = Mapping[str, np.ndarray]
@@ -121,27 +121,26 @@ class Site:
 
         A pooled site has none of its own: the test cases belong to the hospitals they came from.
         """
-        set_weights(self.trainer.model, weights)
+        self._receive_whole(weights, SiteState.load(self._folder, self.device))
         rows = []
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
             scan = self._load(case)
-            route = self._route(scan)
-            prediction = self._predict(scan, should_stop, route)
+            prediction = self._predict(scan, should_stop, self._route(scan))
             truth = scan.uncrop(scan.labels)
-            metrics = case_metrics(prediction, truth, scan.spacing_mm)
+            metrics = case_metrics(prediction.labels, truth, scan.spacing_mm)
             seconds = time.monotonic() - start
-            if route is not None:
-                metrics |= self._routing_facts(scan, route, truth, should_stop)
+            if prediction.route is not None:
+                metrics |= self._routing_facts(scan, prediction.route, truth, should_stop)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
             if ordinal == 1:
-                self._draw(scan, prediction, model_name)
+                self._draw(scan, prediction.labels, model_name)
         return {"role": self.role, "cases": rows}
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
         """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
         state = SiteState.load(self._folder, torch.device("cpu"))
-        if state is None or state.weights is None:
+        if state is None or not self._keeps_own_model:
             return None
         return {name: value.numpy() for name, value in state.weights.items()}
 
@@ -198,7 +197,7 @@ class Site:
         self, scan: Scan, route: Routing, truth: np.ndarray, should_stop: Callable[[], bool]
     ) -> dict[str, float | int]:
         """Who spoke for a test case, how far the case is from the key, and what the next expert would have scored."""
-        second = region_dice(self._predict(scan, should_stop, route.by_second()), truth)
+        second = region_dice(self._predict(scan, should_stop, route.by_second()).labels, truth)
         return {
             "expert": route.expert,
             "distance": route.distance,
@@ -233,11 +232,17 @@ class Site:
     def _receive(self, weights: Weights, state: SiteState | None) -> None:
         if not all(np.isfinite(value).all() for value in weights.values()):
             raise TrainingFailed("the received model holds NaN or infinity; this round is given up")
-        own = state.weights if self._keeps_own_model and state is not None else None
-        set_weights(self.trainer.model, weights if own is None else own)
+        self._receive_whole(state.weights if self._keeps_own_model and state is not None else weights, state)
+
+    def _receive_whole(self, weights: Weights, state: SiteState | None) -> None:
+        set_weights(self.trainer.model, weights)
+        with torch.no_grad():
+            for name, value in own_state(self.trainer.model).items():
+                value.copy_(state.weights[name]) if state is not None else value.zero_()
 
     def _save_state(self, round_number: int) -> None:
-        weights = self.trainer.model.state_dict() if self._keeps_own_model else None
+        model = self.trainer.model
+        weights = model.state_dict() if self._keeps_own_model else own_state(model)
         SiteState(self.trainer.optimizer.state_dict(), weights).save(self._folder, round_number)
 
     def _validate(self, round_number: int, should_stop: Callable[[], bool]) -> dict[str, float]:
@@ -247,7 +252,7 @@ class Site:
         if self._validation is None:
             self._validation = [self._load(case) for case in self.split.validation]
         scores = [
-            region_dice(self._predict(scan, should_stop, self._route(scan))[scan.box], scan.labels).values()
+            region_dice(self._predict(scan, should_stop, self._route(scan)).labels[scan.box], scan.labels).values()
             for scan in self._validation
         ]
         means = np.mean([list(score) for score in scores], axis=0)
@@ -257,10 +262,10 @@ class Site:
     def _load(self, case: Case) -> Scan:
         return load_scan(case, self.config.data.max_missing_modalities)
 
-    def _predict(self, scan: Scan, should_stop: Callable[[], bool], route: Routing | None) -> np.ndarray:
+    def _predict(self, scan: Scan, should_stop: Callable[[], bool], route: Routing | None) -> Prediction:
         if should_stop():
             raise TrainingStopped
-        return predict_labels(self.trainer.model, scan, self.config, self.device, route)
+        return predict(self.trainer.model, scan, self.config, self.device, route)
 
     def _draw(self, scan: Scan, prediction: np.ndarray, model_name: str) -> None:
         path = self._folder / "pictures" / f"{model_name}.png"

@@ -20,10 +20,12 @@ from fedpac_me.storage import atomic_path
 
 @dataclass
 class SiteState:
-    """``optimizer``: its state dict. ``weights``: the site's own model where nothing is shared, else ``None``."""
+    """``optimizer``: its state dict. ``weights``: the site's own model where nothing is shared, else what its model
+    has of its own, perhaps nothing.
+    """
 
     optimizer: dict[str, Any]
-    weights: dict[str, torch.Tensor] | None = None
+    weights: dict[str, torch.Tensor]
 
     def save(self, folder: Path, round_number: int) -> None:
         """Write the state after ``round_number``, atomically; the one before it is kept, older ones go."""

@@ -51,8 +51,10 @@ class SegmentationNet(nn.Module):
         # (Lin et al. 2017, focal loss, section 3.3).
         nn.init.constant_(self.backbone.conv_final[-1].conv.bias, _FOREGROUND_PRIOR_LOGIT)
         _drop_batch_counters(self)
-        if config.experts > 1 or config.adapter_rank:
-            give_experts(self.backbone, config.experts, config.adapter_rank, self._speaker, self.backbone.convInit)
+        own = config.own == "all"
+        if config.experts > 1 or config.adapter_rank or own:
+            give_experts(self.backbone, config.experts, config.adapter_rank, self._speaker, self.backbone.convInit, own)
+        self.own = OwnHead() if config.own != "nothing" else None
         self.router = Router(whole.keys, whole.router) if config.experts > 1 else None
         contrast = whole.contrast
         self.embedder = RegionEmbedder(_coarsest_channels(config), contrast.dimension) if contrast.active else None
@@ -95,7 +97,8 @@ class SegmentationNet(nn.Module):
 
     def _decoded(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         x, features = self._climb(image, len(self.backbone.up_layers))
-        return self.backbone.conv_final(x), features
+        logits = self.backbone.conv_final(x)
+        return logits if self.own is None else self.own(logits), features
 
     def _climb(self, image: torch.Tensor, levels: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The encoder and ``levels`` of the decoder. MONAI's own decode keeps its features to itself."""
@@ -116,6 +119,18 @@ class SegmentationNet(nn.Module):
         return image * there + stand_in * (1 - there)
 
 
+class OwnHead(nn.Module):
+    """What a hospital adds to the last layer's bias: how likely each region is among its patients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(len(REGIONS)))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (BCDHW), shifted."""
+        return logits + self.bias.to(logits.dtype)[None, :, None, None, None]
+
+
 def build_model(config: Config) -> SegmentationNet:
     """A freshly initialised network; the same seed gives the same bytes and touches no global state."""
     with torch.random.fork_rng(devices=[]):
@@ -123,22 +138,33 @@ def build_model(config: Config) -> SegmentationNet:
         return SegmentationNet(config)
 
 
+def is_own(name: str) -> bool:
+    """Whether the tensor ``name`` is a hospital's own and never travels."""
+    return "own" in name.split(".")
+
+
+def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What stays with the hospital; empty where the method has no such part."""
+    return {name: value for name, value in model.state_dict().items() if is_own(name)}
+
+
 def get_weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """All parameters and buffers as float32 numpy copies: what travels."""
+    """All parameters and buffers but a hospital's own, as float32 numpy copies: what travels."""
     return {
         name: value.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
         for name, value in model.state_dict().items()
+        if not is_own(name)
     }
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray | torch.Tensor]) -> None:
     """Load what ``get_weights`` gave. Raises ``ValueError`` when names or shapes do not match the network's."""
-    own = model.state_dict()
-    if own.keys() != weights.keys():
-        odd = sorted(own.keys() ^ weights.keys())
+    known = {name: value for name, value in model.state_dict().items() if not is_own(name)}
+    if known.keys() != weights.keys():
+        odd = sorted(known.keys() ^ weights.keys())
         raise ValueError(f"the received model does not fit the network: {len(odd)} names differ, the first is {odd[0]}")
     with torch.no_grad():
-        for name, value in own.items():
+        for name, value in known.items():
             given = torch.as_tensor(weights[name])
             if given.shape != value.shape:
                 raise ValueError(

@@ -36,12 +36,13 @@ class ExpertNorm(nn.Module):
     What all styles share is learned from all scans; an expert learns, from fewer, only in what its style differs.
     """
 
-    def __init__(self, plain: Norm, experts: int, speaker: Speaker) -> None:
+    def __init__(self, plain: Norm, experts: int, speaker: Speaker, own: bool) -> None:
         super().__init__()
         self.weight, self.bias = plain.weight, plain.bias
         self.eps, self.momentum = plain.eps, plain.momentum
         self.has_statistics = isinstance(plain, nn.BatchNorm3d)
         self.experts = nn.ModuleList(Style(plain.num_features, self.has_statistics) for _ in range(experts))
+        self.own = Style(plain.num_features, has_statistics=False) if own else None
         self._speaker = speaker
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,6 +53,8 @@ class ExpertNorm(nn.Module):
             scale, shift = self.weight + style.weight, self.bias + style.bias
         else:
             scale, shift = self.weight + self._mixed("weight"), self.bias + self._mixed("bias")
+        if self.own is not None:
+            scale, shift = scale + self.own.weight, shift + self.own.bias
         if not self.has_statistics:
             return functional.instance_norm(x, weight=scale, bias=shift, eps=self.eps)
         if gates is None:
@@ -120,13 +123,15 @@ class Adapter(nn.Module):
         return self.up @ self.down
 
 
-def give_experts(network: nn.Module, experts: int, rank: int, speaker: Speaker, stem: nn.Module) -> None:
+def give_experts(
+    network: nn.Module, experts: int, rank: int, speaker: Speaker, stem: nn.Module, own: bool = False
+) -> None:
     """Put experts into every normalisation of ``network``, and adapters into every 3³ convolution outside ``stem``."""
     in_stem = set(stem.modules())
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Norm):
-                setattr(parent, name, ExpertNorm(child, experts, speaker))
+                setattr(parent, name, ExpertNorm(child, experts, speaker, own))
             elif rank and isinstance(child, nn.Conv3d) and child.kernel_size == (3, 3, 3) and child not in in_stem:
                 setattr(parent, name, ExpertConv(child, experts, rank, speaker))
 
@@ -160,8 +165,8 @@ def _plain_norm(norm: ExpertNorm, expert: int) -> Norm:
     kind = nn.BatchNorm3d if norm.has_statistics else nn.InstanceNorm3d
     plain = kind(len(norm.weight), eps=norm.eps, momentum=norm.momentum, affine=True)
     with torch.no_grad():
-        plain.weight.copy_(norm.weight + style.weight)
-        plain.bias.copy_(norm.bias + style.bias)
+        plain.weight.copy_(norm.weight + style.weight + (norm.own.weight if norm.own is not None else 0))
+        plain.bias.copy_(norm.bias + style.bias + (norm.own.bias if norm.own is not None else 0))
         if norm.has_statistics:
             plain.running_mean.copy_(style.running_mean)
             plain.running_var.copy_(style.running_var)

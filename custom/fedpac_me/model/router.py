@@ -31,12 +31,14 @@ class Routing:
         second: the next; ``None`` where nobody asked.
         distance: to the nearest key; above 1 is farther than every training scan of that key's expert.
         gates: weight of each expert (E, sums to 1), or ``None`` where ``expert`` alone speaks.
+        candidates: experts of which the surest of its own answer is to speak; empty where that is settled.
     """
 
     expert: int
     second: int | None = None
     distance: float = 0.0
     gates: tuple[float, ...] | None = None
+    candidates: tuple[int, ...] = ()
 
     @property
     def far(self) -> bool:
@@ -80,6 +82,8 @@ class Router(nn.Module):
             return Routing(self._keys, first, distance)
         if distance > 1 and self.config.far == "average":
             return Routing(first, second, distance, tuple(self._share().tolist()))
+        if distance > 1 and self.config.far == "surest":
+            return Routing(first, second, distance, candidates=tuple(order.tolist()))
         gates = self._soft_gates(distances, first) if self.config.soft else None
         return Routing(first, second, distance, gates)
 
