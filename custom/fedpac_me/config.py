@@ -45,6 +45,10 @@ class ModelConfig(_Section):
         0, ge=0, le=64, description="rank of each expert's addition to every 3³ convolution but the first; 0: none"
     )
 
+    shared_affine: bool = Field(
+        True,
+        description="whether an expert's scale and shift are additions to shared ones; otherwise entirely its own",
+    )
     own: Literal["nothing", "head", "all"] = Field(
         "nothing",
         description="what a hospital adds for itself and never sends: head, to the last layer's bias; all, to the "
@@ -75,13 +79,10 @@ class RouterConfig(_Section):
     unseen: Literal["nearest", "average"] = Field(
         "nearest", description="with keys 'site': whose expert serves a site that never trained"
     )
-    far: Literal["nearest", "average", "surest", "generalist"] = Field(
+    far: Literal["nearest", "average", "surest"] = Field(
         "nearest",
-        description="who speaks for a scan far from every key: the nearest expert, all of them on average, the one "
-        "that is surest of its answer, or the last expert, which has no key and sees a share of everything",
-    )
-    generalist_share: float = Field(
-        0.2, gt=0, lt=1, strict=False, description="share of the training batches that the generalist sees"
+        description="who speaks for a scan far from every key: the nearest expert, all of them on average, or the one "
+        "that is surest of its answer",
     )
 
 
@@ -95,9 +96,6 @@ class Perspective(_Section):
 class PerspectivesConfig(_Section):
     """Multi-perspective augmentation (MPA) of training crops; every perspective is off unless it has a probability."""
 
-    audience: Literal["everyone", "generalist"] = Field(
-        "everyone", description="who trains on perspectives: every expert, or only the one for unknown styles"
-    )
     bias_field: Perspective = Perspective()
     contrast: Perspective = Perspective()
     histogram_shift: Perspective = Perspective()
@@ -212,27 +210,10 @@ class Config(_Section):
         False, description="simulation only: one site holds every training site's cases (the central upper bound)"
     )
 
-    @property
-    def keys(self) -> int:
-        """Experts that have a key: all but the generalist."""
-        return self.model.experts - (self.router.far == "generalist")
-
-    @model_validator(mode="after")
-    def _a_generalist_is_not_alone(self) -> Config:
-        if self.router.far == "generalist" and self.model.experts == 2:
-            raise ValueError("a generalist needs two other experts, or none at all: model.experts must be 1 or above 2")
-        return self
-
     @model_validator(mode="after")
     def _a_part_is_own_beside_a_shared_one(self) -> Config:
         if self.model.own != "nothing" and self.federation.share == "nothing":
             raise ValueError("federation.share is 'nothing': the whole model is the site's own, so leave model.own out")
-        return self
-
-    @model_validator(mode="after")
-    def _perspectives_have_an_audience(self) -> Config:
-        if self.perspectives.audience == "generalist" and self.router.far != "generalist":
-            raise ValueError("perspectives.audience is 'generalist', so router.far must be 'generalist' too")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def first_weights(config: Config, sites: list[Site]) -> Weights:
 
 def find_keys(config: Config, sites: list[Site]) -> RouterKeys:
     """The router's keys. Raises ``InputError`` when there are fewer styles, or sites, than experts."""
-    search = KeySearch(config.keys, config.router.keys == "site", len(STYLE), config.seed)
+    search = KeySearch(config.model.experts, config.router.keys == "site", len(STYLE), config.seed)
     while (question := search.question) is not None:
         for site in sites:
             given = site.answer(question)

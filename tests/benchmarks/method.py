@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The method against its rivals on the phantom, in one process: the table of docs/results/method.md.
+"""The method against its rivals on the phantom, in one process: the tables of docs/results/method.md.
 
-    python tests/benchmarks/method.py --seeds 0 1 2                 about 3 minutes a run on one core
-    python tests/benchmarks/method.py --methods experts --seeds 0
+    python tests/benchmarks/method.py                                          about 3 minutes a run on one core
+    python tests/benchmarks/method.py --methods experts fedbn --seeds 0 --budget 2
+    python tests/benchmarks/method.py --methods experts fedavg_bn --phantom 1
 
-Runs that are in build/bench/method.jsonl for the same config are taken from there. Two calls may run side by side.
+Runs that are in build/bench/method.jsonl for the same config and phantom are taken from there. Two calls may run side by
+side.
 """
 
 from __future__ import annotations
@@ -17,23 +19,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fedpac_me.config import load_config
+from fedpac_me.config import Config, load_config
 from fedpac_me.data.phantom import write_phantom
 from fedpac_me.engine import run_federation
 from fedpac_me.evaluation.summary import summarise_run
+from fedpac_me.labels import REGIONS
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build/bench/method.jsonl"
-BATCH = {"model": {"norm": "batch"}}
+ROUNDS = 28
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "fedavg": ("fedavg", {}),
     "fedavg_bn": ("fedavg_bn", {}),
-    "site_experts": ("site_experts", {}),
+    "fedbn": ("fedbn", {}),
+    "fedbn_nearest": ("fedbn", {"router": {"unseen": "nearest"}}),
     "experts": ("experts", {}),
-    "experts_bn": ("experts", BATCH),
+    "experts_bn": ("experts", {"model": {"norm": "batch"}}),
     "fedpac_me": ("fedpac_me", {}),
-    "experts_pacl": ("experts", {"contrast": {"prototype_weight": 0.05}}),
-    "experts_no_generalist": ("experts", {"model": {"experts": 4}, "router": {"far": "nearest"}}),
+    "experts_far_to_nearest": ("experts", {"router": {"far": "nearest"}}),
+    "experts_far_to_average": ("experts", {"router": {"far": "average"}}),
+    "experts_without_adapters": ("experts", {"model": {"adapter_rank": 0}}),
+    "experts_without_momentum": ("experts", {"federation": {"server_momentum": 0.0}}),
     "experts_by_cases": ("experts", {"federation": {"expert_merge": "cases"}}),
     "experts_by_users": ("experts", {"federation": {"expert_merge": "cases_of_users"}}),
 }
@@ -45,27 +51,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--phantom", type=int, default=0, help="seed of the phantom (default 0, the demo's)")
+    parser.add_argument("--budget", type=int, default=1, help=f"times {ROUNDS} rounds (default 1, the demo's)")
     args = parser.parse_args()
-    phantom = ROOT / "data/phantom"
+    phantom = ROOT / f"build/bench/phantom-{args.phantom}"
     if not phantom.exists():
-        write_phantom(phantom)
+        write_phantom(phantom, seed=args.phantom)
     print("| method | seeds | seen | worst seen | unseen | unseen by protocol |\n|---|---|---|---|---|---|")
     for method in args.methods:
-        print(_row(method, [_figures(phantom, method, seed) for seed in args.seeds]), flush=True)
+        runs = [_figures(phantom, args.phantom, method, _config(method, seed, args.budget)) for seed in args.seeds]
+        print(_row(method, runs), flush=True)
 
 
-def _figures(phantom: Path, method: str, seed: int) -> dict[str, Any]:
+def _config(method: str, seed: int, budget: int) -> Config:
     file, changes = METHODS[method]
-    config = load_config(ROOT / f"app_configs/{file}.json", {**changes, "seed": seed})
+    federation = {**changes.get("federation", {}), "rounds": budget * ROUNDS}
+    return load_config(ROOT / f"app_configs/{file}.json", {**changes, "seed": seed, "federation": federation})
+
+
+def _figures(data: Path, phantom: int, method: str, config: Config) -> dict[str, Any]:
     kept = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
     for known in kept:
-        if known["config"] == config.hash:
+        if known["config"] == config.hash and known["phantom"] == phantom:
             return known
-    print(f"Running {method}, seed {seed} ...", file=sys.stderr, flush=True)
+    print(f"Running {method}, seed {config.seed} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="fedpac_me_method_") as folder:
-        outcome = run_federation(config, phantom, Path(folder), lambda line: print(line, file=sys.stderr, flush=True))
-    found = {"config": config.hash, "method": method, "seed": seed, **_summary(outcome.evaluations)}
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
+        outcome = run_federation(config, data, Path(folder), lambda line: print(line, file=sys.stderr, flush=True))
+    found = {
+        "config": config.hash, "phantom": phantom, "rounds": config.federation.rounds, "method": method,
+        "seed": config.seed, **_summary(outcome.evaluations),
+    }  # fmt: skip
     with open(KEPT, "a", encoding="utf-8") as file:
         file.write(json.dumps(found) + "\n")
     return found
@@ -76,7 +91,7 @@ def _summary(evaluations: dict[str, Any]) -> dict[str, Any]:
     protocols: dict[str, list[float]] = {}
     for site in evaluations.values():
         for case in site["cases"] if site["role"] == "evaluate" else []:
-            dice = statistics.fmean(case[f"dice_{region}"] for region in ("TC", "WT", "ET"))
+            dice = statistics.fmean(case[f"dice_{region}"] for region in REGIONS)
             protocols.setdefault(case["protocol"], []).append(dice)
     return {
         "seen": summary["mean"]["dice"]["mean"],

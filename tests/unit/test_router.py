@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedpac_me.config import RouterConfig, parse_config
-from fedpac_me.data.crops import Generalist, TrainingCrops, _by_expert
+from fedpac_me.data.crops import TrainingCrops, _by_expert
 from fedpac_me.data.layouts import find_cases
 from fedpac_me.data.style import STYLE, known_figures, style_vector
 from fedpac_me.errors import InputError
@@ -65,17 +65,15 @@ def test_the_nearest_key_speaks_and_the_next_is_known():
 def test_a_far_scan_goes_where_the_config_says():
     strange = style_at(4)
     assert router().route(strange).far and router().route(strange).expert == 0
-    assert router(far="generalist").route(strange).expert == 2
-    assert router(far="generalist").route(strange).second == 0
-    assert router(far="generalist").route(style_at(0.5)).expert == 0
-    assert router(far="generalist").nearest(strange) == 0
+    assert router(far="surest").route(strange).candidates == (0, 1)
+    assert router(far="surest").route(style_at(6)).candidates == (1, 0)
+    assert router(far="surest").route(style_at(0.5)).candidates == ()
     assert router(far="average").route(strange).gates == pytest.approx((0.75, 0.25))
 
 
 def test_soft_gates_lean_to_the_nearest_and_sum_to_one():
     gates = router(soft=True).route(style_at(4.9)).gates
     assert sum(gates) == pytest.approx(1) and gates[0] > gates[1] > 0.01
-    assert router(soft=True, far="generalist").route(style_at(0.5)).gates[2] == 0
 
 
 def test_where_experts_are_sites_an_unseen_one_borrows_the_nearest_or_the_average():
@@ -94,18 +92,11 @@ def test_keys_for_another_number_of_experts_are_refused():
 
 def test_batches_are_of_one_expert_and_come_as_often_as_its_cases():
     experts = [0] * 6 + [3] * 2
-    chosen = list(_by_expert(np.random.default_rng(0), experts, 400, 2, None))
+    chosen = list(_by_expert(np.random.default_rng(0), experts, 400, 2))
     assert all({experts[case] for case in cases} == {expert} for cases, expert in chosen)
     assert sum(expert == 0 for _, expert in chosen) == pytest.approx(300, abs=40)
     seen = [case for cases, expert in chosen if expert == 0 for case in cases]
     assert sorted(seen[:6]) == list(range(6))
-
-
-def test_a_generalist_sees_its_share_of_everything():
-    chosen = list(_by_expert(np.random.default_rng(0), [0] * 6 + [1] * 2, 400, 2, Generalist(2, 0.25)))
-    general = [case for cases, expert in chosen if expert == 2 for case in cases]
-    assert len(general) == pytest.approx(200, abs=50)
-    assert sorted(general[:8]) == list(range(8))
 
 
 def test_training_crops_know_styles_and_experts(site_folder):
@@ -123,7 +114,7 @@ CONFIG = {"method": "m", "title": "t", "data": {"crop": 16}}
     [
         ({"model": {"norm": "group", "experts": 2}}, "'group'"),
         ({"model": {"experts": 0}}, "model.experts"),
-        ({"model": {"experts": 2}, "router": {"far": "generalist"}}, "a generalist needs two other experts"),
+        ({"model": {"own": "head"}, "federation": {"share": "nothing"}}, "leave model.own out"),
     ],
 )
 def test_a_config_that_cannot_be_is_a_sentence(wrong, words):

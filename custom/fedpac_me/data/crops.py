@@ -54,14 +54,6 @@ class Batch:
         return replace(moved, second=self.second.to(**volumes), second_present=self.second_present.to(device))
 
 
-@dataclass(frozen=True)
-class Generalist:
-    """The expert without a style of its own, and the share of all batches that it sees."""
-
-    expert: int
-    share: float
-
-
 class TrainingCrops:
     """A site's training scans, read once and held in memory, and the batches cut from them."""
 
@@ -72,18 +64,13 @@ class TrainingCrops:
         seed: int,
         site: str,
         augmentation: Sequence[Transform] = (),
-        of_generalist: Sequence[Transform] | None = None,
     ) -> None:
-        """``augmentation`` acts on every crop, but the generalist's where there is one ``of_generalist``.
-
-        Raises ``InputError`` when a case is unusable.
-        """
+        """``augmentation`` acts on every crop. Raises ``InputError`` when a case is unusable."""
         set_track_meta(False)  # crops need no affines, and carrying them costs time
         self._key = (seed, zlib.crc32(site.encode()))
         prepare = _preparation(config)
         self._samples = [prepare(case) for case in cases]
         self._draw = _random_part(config, augmentation)
-        self._draw_for_generalist = _random_part(config, of_generalist) if of_generalist is not None else self._draw
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -99,27 +86,17 @@ class TrainingCrops:
         count: int,
         size: int,
         experts: Sequence[int] | None = None,
-        generalist: Generalist | None = None,
     ) -> Iterator[Batch]:
         """``count`` batches of ``size`` crops; a case comes again only after all others have come.
 
         With ``experts``, one a case, a batch holds scans of one expert, so that its statistics are that expert's;
-        experts come as often as their share of the cases, and "all others" are all others of the expert. For a
-        ``generalist``'s share of the batches any case may come.
+        experts come as often as their share of the cases, and "all others" are all others of the expert.
         """
         rng = np.random.default_rng([*self._key, round_number])
-        seed = int(rng.integers(2**31))
-        for draw in (self._draw, self._draw_for_generalist):
-            draw.set_random_state(seed=seed)
-        chosen = (
-            _in_turn(rng, len(self), count, size)
-            if experts is None
-            else _by_expert(rng, experts, count, size, generalist)
-        )
+        self._draw.set_random_state(seed=int(rng.integers(2**31)))
+        chosen = _in_turn(rng, len(self), count, size) if experts is None else _by_expert(rng, experts, count, size)
         for indices, expert in chosen:
-            general = generalist is not None and expert == generalist.expert
-            draw = self._draw_for_generalist if general else self._draw
-            crops = [draw(self._samples[index])[0] for index in indices]
+            crops = [self._draw(self._samples[index])[0] for index in indices]
             tensors = {key: torch.stack([crop[key] for crop in crops]) for key in _TENSORS if key in crops[0]}
             yield Batch(**tensors, experts=(expert,) * size if expert is not None else ())
 
@@ -135,15 +112,10 @@ def _in_turn(rng: np.random.Generator, cases: int, count: int, size: int) -> Ite
     return ((order[step * size : (step + 1) * size], None) for step in range(count))
 
 
-def _by_expert(
-    rng: np.random.Generator, experts: Sequence[int], count: int, size: int, generalist: Generalist | None
-) -> Iterator[Chosen]:
+def _by_expert(rng: np.random.Generator, experts: Sequence[int], count: int, size: int) -> Iterator[Chosen]:
     of_case = np.array(experts)
     speakers = rng.choice(of_case, size=count)
     members = {expert: np.flatnonzero(of_case == expert) for expert in np.unique(of_case).tolist()}
-    if generalist is not None:
-        speakers[rng.random(count) < generalist.share] = generalist.expert
-        members[generalist.expert] = np.arange(len(of_case))
     waiting: dict[int, list[int]] = {expert: [] for expert in members}
     for expert in speakers.tolist():
         queue = waiting[expert]

@@ -40,7 +40,7 @@ class KeySearchController(Controller):
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Nothing was asked yet."""
         config = parse_config(self.config)
-        self._search = KeySearch(config.keys, config.router.keys == "site", len(STYLE), config.seed)
+        self._search = KeySearch(config.model.experts, config.router.keys == "site", len(STYLE), config.seed)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Ask, wait for every living site, put the answers together; stop the job with a sentence if no keys result."""

@@ -59,23 +59,20 @@ def perspective_transforms(
     return transforms
 
 
-def crop_augmentation(config: Config, expert_is_generalist: bool = False) -> list[Transform]:
+def crop_augmentation(config: Config) -> list[Transform]:
     """What happens to every training crop: MPA, and a second perspective of it where PACL compares two.
 
-    Geometry comes before the crop is copied: both perspectives must show the same place. Where only the generalist
-    trains on perspectives, other experts meet them in the second view alone.
+    Geometry comes before the crop is copied: both perspectives must show the same place.
     """
     perspectives = config.perspectives
-    spared = perspectives.audience == "generalist" and not expert_is_generalist
-    first = PerspectivesConfig() if spared else perspectives
     if not config.contrast.view_weight:
-        return perspective_transforms(first)
-    geometric = perspective_transforms(PerspectivesConfig(affine=first.affine))
+        return perspective_transforms(perspectives)
+    geometric = perspective_transforms(PerspectivesConfig(affine=perspectives.affine))
     copy = CopyItemsd(["image", "present"], names=["second", "second_present"])
     return [
         *geometric,
         copy,
-        *perspective_transforms(first, labels=None),
+        *perspective_transforms(perspectives, labels=None),
         *perspective_transforms(perspectives, "second", "second_present", labels=None),
     ]
 

@@ -14,7 +14,7 @@ import torch
 
 from fedpac_me import __version__
 from fedpac_me.config import Config
-from fedpac_me.data.crops import Generalist, TrainingCrops
+from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import Case, acquisition_facts
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.site import SiteSettings
@@ -148,8 +148,8 @@ class Site:
     def crops(self) -> TrainingCrops:
         """The training scans, read on first use."""
         if self._crops is None:
-            augmentations = [crop_augmentation(self.config, expert_is_generalist=general) for general in (False, True)]
-            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, *augmentations)
+            augmentation = crop_augmentation(self.config)
+            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, augmentation)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:
@@ -174,18 +174,9 @@ class Site:
             return [router.route_site(self.crops.styles, trained=True).expert] * len(self.crops)
         return [router.nearest(style) for style in self.crops.styles]
 
-    @property
-    def _generalist(self) -> Generalist | None:
-        router = self.config.router
-        return Generalist(self.config.keys, router.generalist_share) if router.far == "generalist" else None
-
     def _mass(self, experts: Sequence[int]) -> list[float]:
-        """Cases that each expert answered for; the generalist takes its share of all."""
-        mass = np.bincount(experts, minlength=self.config.model.experts).astype(float)
-        if self._generalist is not None:
-            mass *= 1 - self._generalist.share
-            mass[self._generalist.expert] = self._generalist.share * len(experts)
-        return mass.tolist()
+        """Cases that each expert answered for."""
+        return np.bincount(experts, minlength=self.config.model.experts).astype(float).tolist()
 
     def _without_unused(self, diff: dict[str, np.ndarray], mass: Sequence[float]) -> dict[str, np.ndarray]:
         """An expert that no scan of this site used has nothing to say, and is not sent."""
@@ -212,7 +203,7 @@ class Site:
 
     def _trained(self, round_number: int, experts: list[int] | None, should_stop: Callable[[], bool]) -> RoundResult:
         learning = self.config.learning
-        batches = self.crops.batches(round_number, learning.steps_per_round, learning.batch, experts, self._generalist)
+        batches = self.crops.batches(round_number, learning.steps_per_round, learning.batch, experts)
         return self.trainer.train_round(batches, round_number * learning.steps_per_round, should_stop)
 
     def _learned(self, weights: Weights, experts: list[int] | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -87,7 +87,7 @@ class Trainer:
 
     def _step(self, batch: Batch, step: int) -> dict[str, float]:
         """One step on ``batch``; returns the segmentation loss and the terms of PACL."""
-        if self._may_attack(batch) and _drawn(self.config, step):
+        if _drawn(self.config, step):
             batch = self._attacked(batch)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.config, self.device):
@@ -100,10 +100,6 @@ class Trainer:
         _require_finite("gradient norm", norm.item())
         self.optimizer.step()
         return values
-
-    def _may_attack(self, batch: Batch) -> bool:
-        spared = self.config.perspectives.audience == "generalist" and self.config.keys not in batch.experts
-        return not spared
 
     def _attacked(self, batch: Batch) -> Batch:
         """The batch, changed in the way that the network minds most (``perspectives.fgsm``)."""

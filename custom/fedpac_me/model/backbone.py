@@ -51,11 +51,10 @@ class SegmentationNet(nn.Module):
         # (Lin et al. 2017, focal loss, section 3.3).
         nn.init.constant_(self.backbone.conv_final[-1].conv.bias, _FOREGROUND_PRIOR_LOGIT)
         _drop_batch_counters(self)
-        own = config.own == "all"
-        if config.experts > 1 or config.adapter_rank or own:
-            give_experts(self.backbone, config.experts, config.adapter_rank, self._speaker, self.backbone.convInit, own)
+        if config.experts > 1 or config.adapter_rank or config.own == "all":
+            give_experts(self.backbone, config, self._speaker, self.backbone.convInit)
         self.own = OwnHead() if config.own != "nothing" else None
-        self.router = Router(whole.keys, whole.router) if config.experts > 1 else None
+        self.router = Router(config.experts, whole.router) if config.experts > 1 else None
         contrast = whole.contrast
         self.embedder = RegionEmbedder(_coarsest_channels(config), contrast.dimension) if contrast.active else None
 

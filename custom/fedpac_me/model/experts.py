@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fedpac_me.config import ModelConfig
+
 
 @dataclass
 class Speaker:
@@ -36,13 +38,15 @@ class ExpertNorm(nn.Module):
     What all styles share is learned from all scans; an expert learns, from fewer, only in what its style differs.
     """
 
-    def __init__(self, plain: Norm, experts: int, speaker: Speaker, own: bool) -> None:
+    def __init__(self, plain: Norm, config: ModelConfig, speaker: Speaker) -> None:
         super().__init__()
         self.weight, self.bias = plain.weight, plain.bias
+        for shared in (self.weight, self.bias):
+            shared.requires_grad_(config.shared_affine)
         self.eps, self.momentum = plain.eps, plain.momentum
         self.has_statistics = isinstance(plain, nn.BatchNorm3d)
-        self.experts = nn.ModuleList(Style(plain.num_features, self.has_statistics) for _ in range(experts))
-        self.own = Style(plain.num_features, has_statistics=False) if own else None
+        self.experts = nn.ModuleList(Style(plain.num_features, self.has_statistics) for _ in range(config.experts))
+        self.own = Style(plain.num_features, has_statistics=False) if config.own == "all" else None
         self._speaker = speaker
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -123,17 +127,20 @@ class Adapter(nn.Module):
         return self.up @ self.down
 
 
-def give_experts(
-    network: nn.Module, experts: int, rank: int, speaker: Speaker, stem: nn.Module, own: bool = False
-) -> None:
+def give_experts(network: nn.Module, config: ModelConfig, speaker: Speaker, stem: nn.Module) -> None:
     """Put experts into every normalisation of ``network``, and adapters into every 3³ convolution outside ``stem``."""
     in_stem = set(stem.modules())
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Norm):
-                setattr(parent, name, ExpertNorm(child, experts, speaker, own))
-            elif rank and isinstance(child, nn.Conv3d) and child.kernel_size == (3, 3, 3) and child not in in_stem:
-                setattr(parent, name, ExpertConv(child, experts, rank, speaker))
+                setattr(parent, name, ExpertNorm(child, config, speaker))
+            elif (
+                config.adapter_rank
+                and isinstance(child, nn.Conv3d)
+                and child.kernel_size == (3, 3, 3)
+                and child not in in_stem
+            ):
+                setattr(parent, name, ExpertConv(child, config.experts, config.adapter_rank, speaker))
 
 
 def fold(network: nn.Module, expert: int) -> nn.Module:

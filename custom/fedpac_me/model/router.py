@@ -54,10 +54,8 @@ class Router(nn.Module):
     """Frozen keys and the rule that reads them."""
 
     def __init__(self, experts: int, config: RouterConfig) -> None:
-        """``experts`` with a key; where the config has a generalist it comes after them."""
         super().__init__()
         self.config = config
-        self._keys = experts
         for name, value in RouterKeys.blank(experts, len(STYLE)).arrays().items():
             self.register_buffer(name, torch.from_numpy(value))
 
@@ -78,8 +76,6 @@ class Router(nn.Module):
         order = np.argsort(distances, kind="stable")
         first, second = int(order[0]), int(order[min(1, len(order) - 1)])
         distance = float(distances[first] / float(self.radius[first]))
-        if distance > 1 and self.config.far == "generalist":
-            return Routing(self._keys, first, distance)
         if distance > 1 and self.config.far == "average":
             return Routing(first, second, distance, tuple(self._share().tolist()))
         if distance > 1 and self.config.far == "surest":
@@ -108,9 +104,7 @@ class Router(nn.Module):
         nearest = max(float(distances[first]), float(self.radius[first])) ** 2
         logits = np.log(np.maximum(self._share(), 1e-3)) - SOFTNESS * (distances**2 - distances[first] ** 2) / nearest
         gates = np.exp(logits - logits.max())
-        mixture = gates / gates.sum()
-        silent = [0.0] * (self.config.far == "generalist")
-        return (*mixture.tolist(), *silent)
+        return tuple((gates / gates.sum()).tolist())
 
     def _share(self) -> np.ndarray:
         share = _numpy(self.share)
