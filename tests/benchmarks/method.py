@@ -5,8 +5,7 @@
     python tests/benchmarks/method.py --methods experts fedbn --seeds 0 --budget 2
     python tests/benchmarks/method.py --methods experts fedavg_bn --phantom 1
 
-Runs that are in build/bench/method.jsonl for the same config and phantom are taken from there. Two calls may run side by
-side.
+What build/bench/method.jsonl holds for the same config and phantom is taken from there. Two calls may run side by side.
 """
 
 from __future__ import annotations
