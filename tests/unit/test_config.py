@@ -7,7 +7,7 @@ import pytest
 from fedpac_me.config import load_config, parse_config
 from fedpac_me.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "app_configs").glob("*.json"))
+CONFIGS = sorted((Path(__file__).parents[2] / "app_configs").rglob("*.json"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
