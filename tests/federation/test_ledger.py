@@ -68,6 +68,17 @@ def test_to_disk_and_back(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["ledger.json"]
 
 
+def test_agreement_stands_with_the_experts_and_old_ledgers_have_none() -> None:
+    accepted = (Accepted("site-1", 20, 30, 9.0, 0.5, (15.0, 5.0)),)
+    new = ledger_of(RoundRecord(0, "merged", accepted=accepted, agreement=(0.25, None))).to_json()
+    assert new["rounds"][0]["experts"] == {"mass": [15.0, 5.0], "dead": [], "agreement": [0.25, None]}
+    assert "agreement" not in new["rounds"][0]
+    assert Ledger.from_json(new).rounds[0].agreement == (0.25, None)
+    old = ledger_of(RoundRecord(0, "merged", accepted=accepted)).to_json()
+    assert old["rounds"][0]["experts"] == {"mass": [15.0, 5.0], "dead": []}
+    assert Ledger.from_json(old).to_json() == old
+
+
 def test_a_resumed_run_replaces_the_rounds_it_does_again() -> None:
     made = ledger_of(*(RoundRecord(number, "merged") for number in range(4)), RoundRecord(2, "no_quorum"))
     assert [(entry.round, entry.outcome) for entry in made.rounds] == [(0, "merged"), (1, "merged"), (2, "no_quorum")]
@@ -84,6 +95,9 @@ def test_a_resumed_run_replaces_the_rounds_it_does_again() -> None:
         EXPECTED | {"rounds": [None]},
         EXPECTED | {"rounds": [EXPECTED["rounds"][0] | {"outcome": "won"}]},  # type: ignore[index]
         EXPECTED | {"rounds": [EXPECTED["rounds"][0] | {"more": 1}]},  # type: ignore[index]
+        EXPECTED | {"rounds": [EXPECTED["rounds"][0] | {"agreement": []}]},  # type: ignore[index]
+        EXPECTED | {"rounds": [EXPECTED["rounds"][0] | {"experts": 3}]},  # type: ignore[index]
+        EXPECTED | {"rounds": [EXPECTED["rounds"][0] | {"experts": {"agreement": ["x"]}}]},  # type: ignore[index]
         EXPECTED | {"rounds": [EXPECTED["rounds"][0] | {"accepted": [{"site": "x"}]}]},  # type: ignore[index]
         {"schema": 1, "rounds": []},
     ],

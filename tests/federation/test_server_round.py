@@ -122,6 +122,8 @@ def test_the_record(server: Make) -> None:
     payload = 14 * 4
     record = made.close().record
     content = record.to_json()
+    agreement = content["experts"]["agreement"]
+    assert len(agreement) == 2 and all(-1 <= mean <= 1 for mean in agreement)
     norms = [line.pop("norm") for line in content["accepted"]]
     assert norms == pytest.approx(
         [np.linalg.norm(np.concatenate([v.flat for v in diff_of(n).values()])) for n in (1, 2)]
@@ -139,7 +141,7 @@ def test_the_record(server: Make) -> None:
             {"site": "site-4", "reason": "no disk space"},
         ],
         "abstained": ["site-5"],
-        "experts": {"mass": [5.0, 15.0], "dead": []},
+        "experts": {"mass": [5.0, 15.0], "dead": [], "agreement": agreement},
         "bytes_up": 3 * payload,
         "bytes_down": 5 * payload,
         "metrics": {site: {"dice_mean": 0.75, "train_loss": 0.5} for site in ("site-1", "site-2", "site-5")},
@@ -259,6 +261,7 @@ def test_progress_is_builtins(server: Make) -> None:
     made.record_error("d", "x")
     counts = {"round": ROUND, "accepted": 2, "rejected": 1, "abstained": 1, "failed_rounds_in_a_row": 0}
     routed = {"experts_of_a": "2.5 7.5", "experts_of_b": "2.5 7.5", "dead_experts": "none"}
+    routed |= {"expert_0_agreement": 1.0, "expert_1_agreement": 1.0}
     assert made.progress == counts | routed | {"mean_dice_mean": 0.75, "mean_train_loss": 0.375}
     json.dumps(made.progress)
 

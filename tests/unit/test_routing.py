@@ -8,7 +8,14 @@ from made_up_run import write_routed_run, write_run
 
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.report import build_report, write_report
-from fedpac_me.evaluation.routing import contingency_table, knock_out, routing_of, routing_summary, training_masses
+from fedpac_me.evaluation.routing import (
+    agreement_of_sites,
+    contingency_table,
+    knock_out,
+    routing_of,
+    routing_summary,
+    training_masses,
+)
 from fedpac_me.evaluation.run_record import FINAL_MODEL, read_run
 
 
@@ -95,6 +102,22 @@ def test_a_site_keeps_the_masses_of_its_own_last_accepted_round():
     assert training_masses(rounds) == {"site-2": [3, 0], "site-10": [0, 3]}
 
 
+def test_agreement_of_the_last_merged_round_and_over_all_of_them(routing):
+    def entry(agreement, outcome="merged"):
+        return {"outcome": outcome, "experts": {"mass": [1, 1], "dead": [], "agreement": agreement}}
+
+    older = {"outcome": "merged", "experts": {"mass": [1, 1], "dead": []}}
+    rounds = [older, entry([0.5, None]), entry([0.25, -0.5]), entry([0.75, None]), entry([-1, -1], "no_quorum")]
+    assert agreement_of_sites(rounds, 3) == [
+        {"last": 0.75, "mean": 0.5, "rounds": 3},
+        {"last": None, "mean": -0.5, "rounds": 1},
+        {"last": None, "mean": None, "rounds": 0},
+    ]
+    assert agreement_of_sites([older, entry([None, None])], 2) is None
+    assert agreement_of_sites([], 2) is None
+    assert routing["agreement"] is None
+
+
 def test_a_run_without_experts_has_no_routing_and_the_same_fields_as_before(tmp_path):
     run = write_run(tmp_path / "plain", {"site-1": "train"}, {FINAL_MODEL: 0}, pictures=False)
     report = build_report(read_run(run))
@@ -157,6 +180,15 @@ def test_damaged_masses_are_refused(tmp_path, masses):
     path = next(run.rglob("ledger.json"))
     path.write_text(path.read_text().replace("[4.0, 4.0, 0.0, 0.0]", masses))
     with pytest.raises(InputError, match="expert_mass"):
+        read_run(run)
+
+
+@pytest.mark.parametrize("agreement", ["[2.0]", '["a"]', "0.5"])
+def test_damaged_agreement_is_refused(tmp_path, agreement):
+    run = write_routed_run(tmp_path / "run")
+    path = next(run.rglob("ledger.json"))
+    path.write_text(path.read_text().replace('"dead": [3]', f'"dead": [3], "agreement": {agreement}'))
+    with pytest.raises(InputError, match="agreement"):
         read_run(run)
 
 

@@ -32,7 +32,8 @@ def routing_summary(record: RunRecord) -> dict[str, Any] | None:
         ``grade`` (test cases), as far as known, see ``contingency_table``; ``knock_out``, see ``knock_out``; ``sites``
         with ``routing_of`` each site's test cases; ``seen`` and ``unseen``, the same over the cases of all sites that
         trained, or never did; ``dead``, experts without training scans in the last of the
-        ``counted_rounds``, those that were merged and tell; ``dead_rounds``, in how many of them each expert was dead.
+        ``counted_rounds``, those that were merged and tell; ``dead_rounds``, in how many of them each expert was dead;
+        ``agreement``, see ``agreement_of_sites``.
     """
     sites = _routed_sites(record)
     masses = training_masses(record.rounds)
@@ -46,6 +47,7 @@ def routing_summary(record: RunRecord) -> dict[str, Any] | None:
         "sites": {site: {"role": found["role"], **routing_of(found["cases"])} for site, found in sites.items()},
         **{name: routing_of(cases) if cases else None for name, cases in _groups(sites).items()},
         **_dead(record.rounds, experts),
+        "agreement": agreement_of_sites(record.rounds, experts),
     }
 
 
@@ -122,6 +124,24 @@ def routing_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def agreement_of_sites(rounds: Sequence[Mapping[str, Any]], experts: int) -> list[dict[str, Any]] | None:
+    """For each expert how alike the sites' updates of it were, by the server's word; ``None`` if it never says.
+
+    Returns:
+        ``last``, the cosine in the last merged round; ``mean`` over the merged ``rounds`` that have one. There is none
+        in a round in which fewer than two sites moved the expert.
+    """
+    told = [entry["experts"]["agreement"] for entry in _told(rounds) if entry["experts"].get("agreement")]
+    by_expert = [[cosines[expert] if expert < len(cosines) else None for cosines in told] for expert in range(experts)]
+    known = [[cosine for cosine in cosines if cosine is not None] for cosines in by_expert]
+    if not any(known):
+        return None
+    return [
+        {"last": cosines[-1], "mean": fmean(found) if found else None, "rounds": len(found)}
+        for cosines, found in zip(by_expert, known, strict=True)
+    ]
+
+
 def _routed_sites(record: RunRecord) -> dict[str, dict[str, Any]]:
     """The final model's test cases that name their expert; sites without one are left out."""
     evaluations = record.models.get(FINAL_MODEL, {})
@@ -194,13 +214,14 @@ def _known(cases: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [float(case[name]) for case in cases if case.get(name) is not None]
 
 
+def _told(rounds: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rounds in which the server tells of experts. One that was not merged says who failed, not who is idle."""
+    return [entry for entry in rounds if entry["outcome"] == MERGED and entry.get("experts")]
+
+
 def _dead(rounds: Sequence[Mapping[str, Any]], experts: int) -> dict[str, Any]:
-    """By the server's word. A round that was not merged is left out: it says who failed, not who is idle."""
-    told = [
-        {expert for expert in entry["experts"]["dead"] if expert < experts}
-        for entry in rounds
-        if entry["outcome"] == MERGED and entry.get("experts")
-    ]
+    """By the server's word."""
+    told = [{expert for expert in entry["experts"]["dead"] if expert < experts} for entry in _told(rounds)]
     return {
         "dead": sorted(told[-1]) if told else [],
         "dead_rounds": [sum(expert in dead for dead in told) for expert in range(experts)],

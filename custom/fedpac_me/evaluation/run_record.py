@@ -33,6 +33,7 @@ class _Part(BaseModel):
 
 
 _Masses = list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+_Cosine = Annotated[float, Field(ge=-1, le=1)]
 _Number = Annotated[int, Field(ge=0, lt=MOST_EXPERTS)]
 
 
@@ -83,6 +84,8 @@ class _Rejected(_Part):
 class _Experts(_Part):
     mass: _Masses = Field([], max_length=MOST_EXPERTS)
     dead: list[_Number] = []
+    # Ledgers older than this figure have none.
+    agreement: list[_Cosine | None] | None = Field(None, max_length=MOST_EXPERTS, exclude_if=_is_none)
 
 
 class _Round(_Part):

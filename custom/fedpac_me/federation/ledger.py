@@ -42,7 +42,11 @@ class Refused:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round. ``bytes_up`` and ``bytes_down`` are the arrays' payload, not what compression and TLS make of it."""
+    """One round. ``bytes_up`` and ``bytes_down`` are the arrays' payload, not what compression and TLS make of it.
+
+    ``agreement``: for each expert the mean cosine between the sites' updates of it, ``None`` where fewer than two sites
+    moved it; empty in ledgers older than this figure.
+    """
 
     round: int
     outcome: str
@@ -53,6 +57,7 @@ class RoundRecord:
     bytes_up: int = 0
     bytes_down: int = 0
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    agreement: tuple[float | None, ...] = ()
 
     @property
     def expert_mass(self) -> list[float]:
@@ -75,11 +80,13 @@ class RoundRecord:
     def to_json(self) -> dict[str, Any]:
         """This round as builtins, everything sorted."""
         content = asdict(self)
+        agreement = list(content.pop("agreement"))
         content["accepted"] = sorted(content["accepted"], key=lambda line: line["site"])
         content["rejected"] = sorted(content["rejected"], key=lambda line: (line["site"], line["reason"]))
         content["abstained"] = sorted(self.abstained)
         if self.expert_mass:
             content["experts"] = {"mass": self.expert_mass, "dead": self.dead_experts}
+            content["experts"] |= {"agreement": agreement} if agreement else {}
         else:
             content["accepted"] = [_without_mass(line) for line in content["accepted"]]
         content["metrics"] = {site: dict(sorted(self.metrics[site].items())) for site in sorted(self.metrics)}
@@ -87,8 +94,13 @@ class RoundRecord:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RoundRecord:
-        """The inverse of ``to_json``. Raises ``TypeError``, ``KeyError`` or ``ValueError`` on anything else."""
-        known = {entry.name for entry in fields(cls)}
+        """The inverse of ``to_json``.
+
+        Raises:
+            TypeError, KeyError, ValueError, AttributeError: the content is anything else.
+        """
+        known = {entry.name for entry in fields(cls)} - {"agreement"}  # which stands with the experts
+        agreement = content.get("experts", {}).get("agreement", ())
         content = {name: value for name, value in content.items() if name != "experts"}
         if set(content) != known or content["outcome"] not in OUTCOMES or type(content["round"]) is not int:
             raise ValueError(f"a round must have exactly the fields {sorted(known)} and an outcome of {OUTCOMES}")
@@ -97,6 +109,7 @@ class RoundRecord:
         read["rejected"] = tuple(Refused(**line) for line in content["rejected"])
         read["abstained"] = tuple(content["abstained"])
         read["metrics"] = {site: dict(figures) for site, figures in content["metrics"].items()}
+        read["agreement"] = tuple(None if mean is None else float(mean) for mean in agreement)
         return cls(**read)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedpac_me.federation.ledger import Accepted, RoundRecord
@@ -42,6 +42,11 @@ def routed_cases(accepted: Mapping[str, Accepted]) -> dict[str, Any]:
     dead = [expert for expert, column in enumerate(zip(*masses.values(), strict=True)) if not any(column)]
     rows = {f"experts_of_{site}": " ".join(f"{mass:g}" for mass in row) for site, row in masses.items()}
     return {**rows, "dead_experts": " ".join(map(str, dead)) or "none"}
+
+
+def agreement_of_sites(means: Sequence[float | None]) -> dict[str, float]:
+    """The mean cosine between the sites' updates of an expert, of every expert that two sites moved."""
+    return {f"expert_{expert}_agreement": mean for expert, mean in enumerate(means) if mean is not None}
 
 
 def mean_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

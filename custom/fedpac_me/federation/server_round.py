@@ -19,12 +19,13 @@ import numpy as np
 from fedpac_me.config import Config
 from fedpac_me.errors import InputError
 from fedpac_me.federation import ledger, update
+from fedpac_me.federation.agreement import Agreement
 from fedpac_me.federation.fixed_point import MAX_TOTAL_WEIGHT
 from fedpac_me.federation.ledger import RoundRecord
 from fedpac_me.federation.merge import MASS, RULES, ExpertWiseMerge
 from fedpac_me.federation.moments import from_moments, variances
 from fedpac_me.federation.momentum import ServerMomentum
-from fedpac_me.federation.progress import mean_metrics, routed_cases
+from fedpac_me.federation.progress import agreement_of_sites, mean_metrics, routed_cases
 from fedpac_me.federation.prototype_server import PrototypeServer, prototype_arguments
 from fedpac_me.federation.rejection import Rejected, kind, one_line, show
 from fedpac_me.federation.scan import Scan
@@ -55,6 +56,7 @@ class _Open:
     started: float
     schema: Schema | None = None
     merge: ExpertWiseMerge | None = None
+    agreement: Agreement = field(default_factory=Agreement)
     variances: dict[str, np.ndarray] = field(default_factory=dict)
     fault: str = ""
     accepted: dict[str, ledger.Accepted] = field(default_factory=dict)
@@ -178,7 +180,8 @@ class RoundServer:
                 "abstained": len(now.abstained),
                 "failed_rounds_in_a_row": self.failed_rounds_in_a_row,
             }
-            return counts | routed_cases(now.accepted) | mean_metrics(now.metrics)
+            agreement = agreement_of_sites(now.agreement.means())
+            return counts | routed_cases(now.accepted) | agreement | mean_metrics(now.metrics)
 
     def accepted_scores(self, metric: str = "dice_mean") -> list[float]:
         """What the accepted sites reported as ``metric`` of the received model, in the order of their names."""
@@ -194,6 +197,7 @@ class RoundServer:
                 raise InputError(f"The round must be an integer, got {show(number)}.")
             now.schema = Schema.learn(weights)
             now.merge = ExpertWiseMerge(now.schema, self.expert_merge, self.expert_prior)
+            now.agreement = Agreement(now.schema)
             now.variances = variances(weights)
         except InputError as error:
             now.fault = str(error)
@@ -236,6 +240,7 @@ class RoundServer:
             _log.exception("An accepted update could not be added")
             now.fault = f"An update could not be added ({kind(error)}), so the round's sums are not used."
             return Verdict(ok=False, reason=now.fault)
+        now.agreement.add(contribution.site, contribution.diff, verdict.expert_mass)
         return replace(verdict, norm=scan.norm)
 
     def _closed(self, now: _Open) -> tuple[dict[str, np.ndarray], str]:
@@ -267,6 +272,7 @@ class RoundServer:
             bytes_up=now.bytes_up,
             bytes_down=now.schema.nbytes * len(answered) if now.schema else 0,
             metrics={site: now.metrics[site] for site in sorted(now.metrics)},
+            agreement=now.agreement.means(),
         )
 
 

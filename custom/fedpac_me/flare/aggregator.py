@@ -25,7 +25,7 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.federation.ledger import Ledger, RoundRecord
-from fedpac_me.federation.progress import round_line
+from fedpac_me.federation.progress import agreement_of_sites, round_line
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
 from fedpac_me.flare.error_reply import reason_of
@@ -168,6 +168,7 @@ class ExpertWiseAggregator(Aggregator):
         if record.expert_mass:
             values |= {f"expert_mass/{expert}": mass for expert, mass in enumerate(record.expert_mass)}
             values |= {"routing_entropy": record.routing_entropy, "dead_experts": len(record.dead_experts)}
+            values |= agreement_of_sites(record.agreement)
         if self._server.prototypes is not None and self._server.prototypes.drift is not None:
             values["prototype_drift"] = self._server.prototypes.drift
         for tag, value in values.items():
