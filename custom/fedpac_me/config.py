@@ -76,6 +76,12 @@ class RouterConfig(_Section):
     )
     local_clusters: int = Field(3, ge=1, le=64, description="most styles that one site may report")
     soft: bool = Field(False, description="at inference mix the experts by distance instead of taking the nearest")
+    refine: Literal["nothing", "figures", "own_bias"] = Field(
+        "nothing",
+        description="what gradient adds to the frozen keys: weights of the style's figures, learned by all sites, or "
+        "each site's leaning towards some experts, which never leaves it",
+    )
+    refine_every: int = Field(8, ge=1, description="training steps from one look at the gate's gradient to the next")
     unseen: Literal["nearest", "average"] = Field(
         "nearest", description="with keys 'site': whose expert serves a site that never trained"
     )
@@ -209,6 +215,16 @@ class Config(_Section):
     pooled: bool = Field(
         False, description="simulation only: one site holds every training site's cases (the central upper bound)"
     )
+
+    @model_validator(mode="after")
+    def _a_gate_has_something_to_choose(self) -> Config:
+        refines = self.router.refine != "nothing"
+        if refines and (self.model.experts == 1 or self.model.norm == "batch" or self.router.keys == "site"):
+            raise ValueError(
+                "router.refine needs model.experts above 1, router.keys 'style' and model.norm 'instance': a mixture "
+                "of experts has no batch statistics to train with"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_part_is_own_beside_a_shared_one(self) -> Config:

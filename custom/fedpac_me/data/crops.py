@@ -34,7 +34,8 @@ _TENSORS = ("image", "present", "regions", "second", "second_present")
 class Batch:
     """``image`` (BCDHW, channels as ``MODALITIES``), ``present`` (BC), ``regions`` (BCDHW, channels as ``REGIONS``).
 
-    ``experts`` says which one speaks for each sample; empty where the model has none. ``second`` (BCDHW) and its
+    ``experts`` says which one speaks for each sample, and ``styles`` (BS) what its scan looks like; empty and ``None``
+    where the model has no experts. ``second`` (BCDHW) and its
     ``second_present`` (BC) are the same crops in another perspective, where one was asked for.
     """
 
@@ -42,13 +43,17 @@ class Batch:
     present: torch.Tensor
     regions: torch.Tensor
     experts: tuple[int, ...] = ()
+    styles: torch.Tensor | None = None
     second: torch.Tensor | None = None
     second_present: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, its volumes with channels last, which convolutions prefer."""
         volumes = {"device": device, "memory_format": torch.channels_last_3d, "non_blocking": True}
-        moved = Batch(self.image.to(**volumes), self.present.to(device), self.regions.to(**volumes), self.experts)
+        styles = self.styles.to(device) if self.styles is not None else None
+        moved = Batch(
+            self.image.to(**volumes), self.present.to(device), self.regions.to(**volumes), self.experts, styles
+        )
         if self.second is None or self.second_present is None:
             return moved
         return replace(moved, second=self.second.to(**volumes), second_present=self.second_present.to(device))
@@ -98,7 +103,11 @@ class TrainingCrops:
         for indices, expert in chosen:
             crops = [self._draw(self._samples[index])[0] for index in indices]
             tensors = {key: torch.stack([crop[key] for crop in crops]) for key in _TENSORS if key in crops[0]}
-            yield Batch(**tensors, experts=(expert,) * size if expert is not None else ())
+            if expert is None:
+                yield Batch(**tensors)
+            else:
+                styles = torch.from_numpy(np.stack([self._samples[index]["style"] for index in indices]))
+                yield Batch(**tensors, experts=(expert,) * size, styles=styles)
 
 
 Chosen = tuple[list[int], int | None]

@@ -172,7 +172,7 @@ class Site:
             return None
         if self.config.router.keys == "site":
             return [router.route_site(self.crops.styles, trained=True).expert] * len(self.crops)
-        return [router.nearest(style) for style in self.crops.styles]
+        return [router.route(style).expert for style in self.crops.styles]
 
     def _mass(self, experts: Sequence[int]) -> list[float]:
         """Cases that each expert answered for."""

@@ -98,6 +98,8 @@ class Trainer:
         sum(terms.values()).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.learning.clip_norm)
         _require_finite("gradient norm", norm.item())
+        if self.config.router.refine != "nothing" and step % self.config.router.refine_every == 0:
+            self._refine_gate(batch)
         self.optimizer.step()
         return values
 
@@ -121,6 +123,18 @@ class Trainer:
             levels = self.model.embedder.levels
             second = self.model.coarse_features(batch.second, batch.second_present, routes, levels)
         return terms | self.contrast(features, batch.image, batch.regions, batch.experts, second)
+
+    def _refine_gate(self, batch: Batch) -> None:
+        """Give the gate, and nothing else, its gradient: of the loss with the experts mixed as it would mix them.
+
+        Experts must not learn here, or those that no scan of the site uses would.
+        """
+        parameters = list(self.model.router.gate.parameters())
+        with autocast(self.config, self.device):
+            logits = self.model.mixed(batch.image, batch.present, self.model.router.gates(batch.styles))
+            gradients = torch.autograd.grad(self.loss(logits, batch.regions), parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     def _set_learning_rate(self, step: int) -> None:
         total = self.config.federation.rounds * self.config.learning.steps_per_round

@@ -90,6 +90,11 @@ class SegmentationNet(nn.Module):
         self._let_speak(routes[0] if routes else None)
         return self._climb(self._stand_in(image, present), levels)[1]
 
+    def mixed(self, image: torch.Tensor, present: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        """``forward`` with one mixture of experts for the whole batch, by ``gates`` (E), which may carry gradient."""
+        self._speaker.gates = gates
+        return self._decoded(self._stand_in(image, present))[0]
+
     def _let_speak(self, route: Routing | None) -> None:
         self._speaker.expert = route.expert if route is not None else 0
         self._speaker.gates = torch.tensor(route.gates) if route is not None and route.gates else None

@@ -15,11 +15,9 @@ from torch import nn
 
 from fedpac_me.config import RouterConfig
 from fedpac_me.data.style import STYLE, known_figures
-from fedpac_me.federation.keys import RouterKeys, site_mean, standardise
+from fedpac_me.federation.keys import CLIP, RouterKeys, site_mean, standardise
 from fedpac_me.federation.kmeans import square_distances
-
-SOFTNESS = 4.0
-"""Soft gates: exp(-``SOFTNESS`` · d² / d²_nearest) · share, so a key twice as far as the nearest hardly speaks."""
+from fedpac_me.model.gate import SOFTNESS, Gate
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Routing:
     """Who speaks for one scan.
 
     Attributes:
-        expert: the nearest one.
+        expert: the nearest one, on whom the scan trains.
         second: the next; ``None`` where nobody asked.
         distance: to the nearest key; above 1 is farther than every training scan of that key's expert.
         gates: weight of each expert (E, sums to 1), or ``None`` where ``expert`` alone speaks.
@@ -58,6 +56,7 @@ class Router(nn.Module):
         self.config = config
         for name, value in RouterKeys.blank(experts, len(STYLE)).arrays().items():
             self.register_buffer(name, torch.from_numpy(value))
+        self.gate = Gate(config.refine, experts, len(STYLE)) if config.refine != "nothing" else None
 
     def load(self, keys: RouterKeys) -> None:
         """Take over what the federation found. Raises ``ValueError`` when the numbers of experts differ."""
@@ -73,19 +72,15 @@ class Router(nn.Module):
 
     def _route(self, style: np.ndarray, known: np.ndarray) -> Routing:
         distances = self._distances(style, known)
-        order = np.argsort(distances, kind="stable")
-        first, second = int(order[0]), int(order[min(1, len(order) - 1)])
+        order = self._order(style, distances)
+        first, second = order[0], order[min(1, len(order) - 1)]
         distance = float(distances[first] / float(self.radius[first]))
         if distance > 1 and self.config.far == "average":
             return Routing(first, second, distance, tuple(self._share().tolist()))
         if distance > 1 and self.config.far == "surest":
-            return Routing(first, second, distance, candidates=tuple(order.tolist()))
+            return Routing(first, second, distance, candidates=tuple(order))
         gates = self._soft_gates(distances, first) if self.config.soft else None
         return Routing(first, second, distance, gates)
-
-    def nearest(self, style: np.ndarray) -> int:
-        """The expert that trains on the scan of this ``style`` (S), however far it is."""
-        return int(self._distances(style.astype(np.float64), known_figures(style)).argmin())
 
     def route_site(self, styles: np.ndarray, trained: bool) -> Routing:
         """Who speaks for all scans of a site (``styles`` n, S) where an expert stands for a site."""
@@ -94,6 +89,23 @@ class Router(nn.Module):
         if trained or self.config.unseen == "nearest":
             return Routing(routing.expert, routing.second, routing.distance)
         return Routing(routing.expert, routing.second, routing.distance, tuple(self._share().tolist()))
+
+    def gates(self, styles: torch.Tensor) -> torch.Tensor:
+        """Soft gates (E) of scans of ``styles`` (n, S) together; the gate's gradient flows through them."""
+        return torch.softmax(-SOFTNESS * self._scores(styles), 1).mean(0)
+
+    def _scores(self, styles: torch.Tensor) -> torch.Tensor:
+        """The gate's scores (n, E) of ``styles`` (n, S)."""
+        known = torch.tensor(known_figures(styles.cpu().numpy())).to(styles)
+        values = ((styles - self.mean) / self.scale).clamp(-CLIP, CLIP)
+        return self.gate.scores(values, known, self.keys, self.known, self.radius.mean())
+
+    def _order(self, style: np.ndarray, distances: np.ndarray) -> list[int]:
+        """Experts, the nearest first."""
+        if self.gate is not None:
+            with torch.no_grad():
+                distances = self._scores(torch.from_numpy(style).to(self.keys)[None])[0].cpu().numpy()
+        return np.argsort(distances, kind="stable").tolist()
 
     def _distances(self, style: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Root mean squared difference (E) from the keys."""
