@@ -24,7 +24,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 demo: install  ## a federated run on five phantom hospitals, with its report
-	$(BIN)/python jobs/train.py --config app_configs/fedavg.json --name demo --replace
+	$(BIN)/python jobs/train.py --config app_configs/fedpac_me.json --name demo --replace
 
 phantom: install  ## write the phantom hospitals to data/phantom
 	$(BIN)/fedpac-me phantom --out data/phantom

@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,17 @@ from monai.inferers import sliding_window_inference
 from monai.losses import DiceCELoss
 from monai.networks.nets import SegResNet
 
-from fedpac_me.config import load_config
+from fedpac_me.config import Config, load_config
 from fedpac_me.data.crops import Batch, TrainingCrops
-from fedpac_me.data.layouts import find_case
+from fedpac_me.data.layouts import Case, find_case
 from fedpac_me.data.phantom.case import make_case
 from fedpac_me.data.phantom.hospitals import plan_cases
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.splits import split_cases
+from fedpac_me.federation.prototypes import CONTRAST_REGIONS
 from fedpac_me.learning.inference import predict
+from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
 
@@ -38,7 +40,7 @@ def measure(phantom: Path) -> list[str]:
     torch.set_num_threads(1)
     config = load_config(ROOT / "app_configs/fedavg.json")
     network = build_model(config)
-    return [_step_row(config, network, phantom), _inference_row(config, network)]
+    return [_step_row(config, network, phantom), method_row(phantom), _inference_row(config, network)]
 
 
 def _step_row(config, network, phantom: Path) -> str:
@@ -50,6 +52,48 @@ def _step_row(config, network, phantom: Path) -> str:
         lambda: trainer.train_round(crops.batches(0, STEPS, 2), 0), lambda: bare.run(crops.batches(0, STEPS, 2))
     )
     return _row("training step, batch 2 of 32³ (ms)", 1000 * ours / STEPS, 1000 * theirs / STEPS, 1.10)
+
+
+def method_row(phantom: Path, threads: int = 1) -> str:
+    """The whole method's step, crops and perspectives included, against plain FedAvg's; the last round's, all on."""
+    torch.set_num_threads(threads)
+    cases = split_cases(folder_settings(phantom / "site-1").data).train
+    method = load_config(ROOT / "app_configs/fedpac_me.json")
+    turns = [
+        _turn(load_config(ROOT / "app_configs/fedavg.json"), cases, None),
+        _turn(method, cases, [number % method.model.experts for number in range(len(cases))]),
+    ]
+    plain, whole = _interleaved(*turns)
+    return _row("training step, FedPAC-ME against FedAvg (ms)", 1000 * whole / STEPS, 1000 * plain / STEPS, 1.40)
+
+
+def _turn(config: Config, cases: Sequence[Case], experts: list[int] | None) -> Callable[[], object]:
+    """A call that trains ``STEPS`` steps of the federation's last round."""
+    crops = TrainingCrops(cases, config.data, 0, "site-1", crop_augmentation(config))
+    trainer = Trainer(build_model(config), config, CPU)
+    number = config.federation.rounds - 1
+
+    def turn() -> object:
+        if trainer.contrast is not None:
+            trainer.contrast.begin_round(number, _prototypes(config))
+        batches = crops.batches(number, STEPS, config.learning.batch, experts)
+        return trainer.train_round(batches, number * config.learning.steps_per_round)
+
+    return turn
+
+
+def _prototypes(config: Config) -> dict:
+    """One of every region and expert, as the server sends them."""
+    vectors = np.random.default_rng(0).normal(
+        size=(config.model.experts, len(CONTRAST_REGIONS), config.contrast.dimension)
+    )
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    entries = [
+        {"region": region, "expert": expert, "vector": vectors[expert, number].tolist()}
+        for expert in range(config.model.experts)
+        for number, region in enumerate(CONTRAST_REGIONS)
+    ]
+    return {"dimension": config.contrast.dimension, "entries": entries}
 
 
 def _inference_row(config, network) -> str:
