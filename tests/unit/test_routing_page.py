@@ -7,11 +7,13 @@ from base64 import b64decode
 from html.parser import HTMLParser
 
 import pytest
-from made_up_run import EVIL, write_routed_run
+from made_up_run import EVIL, head, write_routed_run
 
+from fedpac_me.evaluation.expert_picture import OwnedScans
 from fedpac_me.evaluation.report import write_report
 from fedpac_me.evaluation.routing import contingency_table
 from fedpac_me.evaluation.routing_page import routing_sentence
+from fedpac_me.evaluation.run_record import FINAL_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,30 @@ def test_curves_and_pictures_are_inside_the_page(section):
     assert not re.search(r"<script|<link|url\((?!#)|@import", section)
 
 
+def test_each_expert_has_a_row_of_the_sites_pictures_below_a_sentence(section):
+    shown = section[section.index("Scans that each expert owns") :]
+    assert "the one at the smallest distance" in shown and "axial slice with most brain" in shown
+    rows = re.findall(r"<h3>Expert (\d+).*?</h3>\s*<div class=\"owned\">(.*?)</div>", shown, re.S)
+    sites = [(expert, re.findall(r"<figcaption>(.*?)</figcaption>", row)) for expert, row in rows]
+    assert sites == [("0", ["site-1", "site-2", "site-1"]), ("2", ["site-3"])]
+
+
+def test_a_run_whose_pictures_stayed_at_the_sites_has_no_such_part(tmp_path):
+    assert "Scans that each expert owns" not in section_of(write_routed_run(tmp_path / "real"))
+
+
+def test_pictures_that_the_sites_drew_are_found(tmp_path):
+    run = write_routed_run(tmp_path / "drawn")
+    for site, experts in (("site-1", (0, 1)), ("site-5", (1,))):
+        owned = OwnedScans(site)
+        for expert in experts:
+            owned.add(expert, 0.5, head(24)[0], [True] * 4)
+        owned.draw(run / site / "simulate_job" / "fedpac_me", FINAL_MODEL)
+    text = section_of(run)
+    alts = re.findall(r'alt="Test scan of (\S+) that expert (\d) reads', text)
+    assert alts == [("site-1", "0"), ("site-1", "1"), ("site-5", "1")]
+
+
 def test_names_from_the_run_are_escaped_and_a_thin_record_still_renders(tmp_path):
     run = write_routed_run(tmp_path / "thin")
     path = next(run.rglob("cross_val_results.json"))
@@ -140,12 +166,35 @@ def test_an_expert_that_missed_a_few_rounds_is_told_from_a_dead_one(tmp_path):
     assert "Expert 2 had no training scan in 1 of 5 merged rounds, the last one among them." in text
 
 
+def test_agreement_of_the_sites_is_a_table_where_the_server_tells(section, tmp_path):
+    assert "Agreement of the sites" not in section
+    run = write_routed_run(tmp_path / "agreed")
+    ledger = next(run.rglob("ledger.json"))
+    content = json.loads(ledger.read_text())
+    for entry in content["rounds"]:
+        entry["experts"]["agreement"] = [0.5 if entry["round"] else 1.0, -0.25, None, None]
+    ledger.write_text(json.dumps(content))
+    text = section_of(run)
+    dash = "\u2013"
+    assert Tables(text).tables[-1] == [
+        ["Expert", "Last round", "Mean over the rounds", "Rounds"],
+        ["expert 0", "+0.50", "+0.60", "5"],
+        ["expert 1", "-0.25", "-0.25", "5"],
+        ["expert 2", dash, dash, "0"],
+        ["expert 3", dash, dash, "0"],
+    ]
+    assert text.count('<td class="bad">-0.25</td>') == 2
+
+
 def test_where_experts_are_hospitals_the_page_says_so(tmp_path):
     run = write_routed_run(tmp_path / "fedbn")
     content = json.loads((run / "run.json").read_text())
     content["config"]["router"] = {"keys": "site"}
     (run / "run.json").write_text(json.dumps(content))
-    assert "one hospital keeps to itself" in section_of(run)
+    picture(run, "site-1", "0-1")
+    text = section_of(run)
+    assert "one hospital keeps to itself" in text
+    assert "all scans of a site lie at one distance" in text
 
 
 def table(*counts: list[int]) -> dict:

@@ -57,14 +57,14 @@ def case_picture(
     if not shown:
         raise InputError("A picture needs at least one modality that is present.")
     position = best_slice(truth, prediction)
-    window = _brain_window(image[..., position])
-    base = _scan_slice(image, shown[0], position, window)
+    window = brain_window(image[..., position])
+    base = scan_slice(image, shown[0], position, window)
     panels = [(shown[0], base)]
     if "t1ce" in shown[1:]:
-        panels.append(("t1ce", _scan_slice(image, "t1ce", position, window)))
+        panels.append(("t1ce", scan_slice(image, "t1ce", position, window)))
     panels.append(("truth", _overlay(base, truth[(*window, position)])))
     panels.append(("prediction", _overlay(base, prediction[(*window, position)])))
-    _save(_draw(panels, title), Path(out))
+    save_picture(draw_row(panels, title), Path(out))
 
 
 def data_uri(png: Path) -> str:
@@ -81,8 +81,8 @@ def best_slice(truth: np.ndarray, prediction: np.ndarray) -> int:
     return truth.shape[-1] // 2
 
 
-def _brain_window(channels: np.ndarray) -> tuple[slice, slice]:
-    """The part of a slice (CDH) that shows brain, with a little air around it."""
+def brain_window(channels: np.ndarray) -> tuple[slice, slice]:
+    """The part of a slice (CDH) that shows brain, as slices of D and H, with a little air around it."""
     brain = (channels != 0).any(axis=0)
     window = []
     for axis in (0, 1):
@@ -91,8 +91,11 @@ def _brain_window(channels: np.ndarray) -> tuple[slice, slice]:
     return window[0], window[1]
 
 
-def _scan_slice(image: np.ndarray, modality: str, position: int, window: tuple[slice, slice]) -> np.ndarray:
-    """One modality's slice as RGB in [0, 1], stretched over its own brain intensities; black outside the brain."""
+def scan_slice(image: np.ndarray, modality: str, position: int, window: tuple[slice, slice]) -> np.ndarray:
+    """One modality's slice of ``image`` (CDHW) as RGB (DHC) in [0, 1], cut to ``window``.
+
+    It is stretched over its own brain intensities, and black outside the brain.
+    """
     values = image[MODALITIES.index(modality)][(*window, position)].astype(np.float64)
     brain = values != 0
     if not brain.any():
@@ -110,8 +113,9 @@ def _overlay(base: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _draw(panels: Sequence[tuple[str, np.ndarray]], title: str) -> Figure:
-    figure = Figure(figsize=(_INCHES * len(panels), _INCHES + 0.5), dpi=_DPI, facecolor=_BACKGROUND)
+def draw_row(panels: Sequence[tuple[str, np.ndarray]], title: str, inches: float = _INCHES) -> Figure:
+    """Pictures (RGB, DHC), each ``inches`` wide, with their names in one row below ``title``; axes in that order."""
+    figure = Figure(figsize=(inches * len(panels), inches + 0.5), dpi=_DPI, facecolor=_BACKGROUND)
     grid = figure.subplots(1, len(panels))
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.80, wspace=0.03)
     for axes, (name, picture) in zip(grid, panels, strict=True):
@@ -122,7 +126,8 @@ def _draw(panels: Sequence[tuple[str, np.ndarray]], title: str) -> Figure:
     return figure
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save_picture(figure: Figure, out: Path) -> None:
+    """Write ``figure`` as PNG, atomically and with few colours; the same figure gives the same bytes."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(_PALETTE)

@@ -16,8 +16,8 @@ from fedpac_me.evaluation.picture import data_uri
 from fedpac_me.evaluation.run_record import RunRecord
 from fedpac_me.evaluation.summary import site_order
 
-PICTURES_SHOWN = 4
-"""Scans shown of each expert."""
+PICTURES_SHOWN = 12
+"""Scans shown of each expert; the page holds the pictures, so that of dozens of sites has to stay light."""
 
 _TITLES = {
     "site_training": ("Hospital, training scans", "Site"),

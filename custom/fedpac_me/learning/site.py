@@ -21,6 +21,7 @@ from fedpac_me.data.site import SiteSettings
 from fedpac_me.data.splits import split_cases
 from fedpac_me.data.style import known_figures
 from fedpac_me.errors import InputError
+from fedpac_me.evaluation.expert_picture import OwnedScans
 from fedpac_me.evaluation.metrics import case_metrics, region_dice
 from fedpac_me.evaluation.picture import case_picture
 from fedpac_me.federation import keys
@@ -117,12 +118,12 @@ class Site:
     def evaluate(
         self, weights: Weights, model_name: str, should_stop: Callable[[], bool] = lambda: False
     ) -> dict[str, Any]:
-        """Metrics of every test case under ``weights``, by ordinal, never by id; draws one picture, kept here.
+        """Metrics of every test case under ``weights``, by ordinal, never by id; draws pictures, kept here.
 
         A pooled site has none of its own: the test cases belong to the hospitals they came from.
         """
         self._receive_whole(weights, SiteState.load(self._folder, self.device))
-        rows = []
+        rows, owned = [], OwnedScans(self.name)
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
             scan = self._load(case)
@@ -132,9 +133,11 @@ class Site:
             seconds = time.monotonic() - start
             if prediction.route is not None:
                 metrics |= self._routing_facts(scan, prediction.route, truth, should_stop)
+                owned.add(prediction.route.expert, prediction.route.distance, scan.image, scan.present)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
             if ordinal == 1:
                 self._draw(scan, prediction.labels, model_name)
+        owned.draw(self._folder, model_name)
         return {"role": self.role, "cases": rows}
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
