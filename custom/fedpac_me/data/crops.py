@@ -74,7 +74,8 @@ class TrainingCrops:
         set_track_meta(False)  # crops need no affines, and carrying them costs time
         self._key = (seed, zlib.crc32(site.encode()))
         prepare = _preparation(config)
-        self._samples = [prepare(case) for case in cases]
+        # Outside of MONAI's Compose, which would make a RuntimeError of what is wrong with a case.
+        self._samples = [prepare(_load_sample(case, config.max_missing_modalities)) for case in cases]
         self._draw = _random_part(config, augmentation)
 
     def __len__(self) -> int:
@@ -133,29 +134,23 @@ def _by_expert(rng: np.random.Generator, experts: Sequence[int], count: int, siz
         yield [queue.pop(0) for _ in range(size)], expert
 
 
-class _LoadSample(Transform):
-    """Case → dict of arrays that MONAI's transforms work on."""
-
-    def __init__(self, max_missing_modalities: int) -> None:
-        self.max_missing_modalities = max_missing_modalities
-
-    def __call__(self, case: Case) -> dict:
-        scan = load_scan(case, self.max_missing_modalities)
-        return {
-            "image": scan.image,
-            "present": scan.present.astype(np.float32),
-            "regions": regions_from_labels(scan.labels).astype(np.float32),
-            "tumour": (scan.labels > 0)[None].astype(np.uint8),
-            "brain": np.any(scan.image != 0, axis=0, keepdims=True).astype(np.uint8),
-            "style": scan.style,
-        }
+def _load_sample(case: Case, max_missing: int) -> dict:
+    """Dict of arrays that MONAI's transforms work on."""
+    scan = load_scan(case, max_missing)
+    return {
+        "image": scan.image,
+        "present": scan.present.astype(np.float32),
+        "regions": regions_from_labels(scan.labels).astype(np.float32),
+        "tumour": (scan.labels > 0)[None].astype(np.uint8),
+        "brain": np.any(scan.image != 0, axis=0, keepdims=True).astype(np.uint8),
+        "style": scan.style,
+    }
 
 
 def _preparation(config: DataConfig) -> Compose:
     """What is done to a case once."""
     return Compose(
         [
-            _LoadSample(config.max_missing_modalities),
             SpatialPadd([*_VOLUMES, "tumour", "brain"], spatial_size=(config.crop,) * 3),
             # Indices of tumour and of other brain voxels, kept so that no crop searches the volume again.
             FgBgToIndicesd("tumour", image_key="brain"),

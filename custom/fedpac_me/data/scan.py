@@ -59,7 +59,7 @@ def load_scan(case: Case, max_missing: int, need_seg: bool = True) -> Scan:
 
     Raises:
         InputError: a file is missing, cannot be read, disagrees in shape or affine with the others, holds
-            NaN or nothing but zeros, or the segmentation has labels other than 0, 1, 2, 4.
+            NaN or nothing but one value, or the segmentation has labels other than 0, 1, 2, 4.
     """
     require_complete(case, max_missing, need_seg)
     volumes = {modality: _read(path) for modality, path in case.images.items()}
@@ -133,6 +133,12 @@ def _require_image(case_id: str, modality: str, data: np.ndarray) -> None:
         raise InputError(
             f"Case {case_id}: {modality} is zero everywhere. "
             "Remove the file: a missing modality is handled, an empty one is not."
+        )
+    inside = data[data != 0]
+    if inside.min() == inside.max():
+        raise InputError(
+            f"Case {case_id}: {modality} has the same value everywhere in the brain, so it shows nothing. "
+            "Replace or remove the file: a missing modality is handled, an empty one is not."
         )
 
 

@@ -174,8 +174,9 @@ class KeySearch:
         keys, keys_known = kmeans(Points(values[used], known[used] > 0, weights[used]), self.experts, self._seed)
         if len(keys) < self.experts:
             raise InputError(
-                f"The training scans of all sites show {len(keys)} different styles, but model.experts is "
-                f"{self.experts}. Lower it, or raise router.local_clusters."
+                f"The {weights.sum():.0f} training scans of all sites show {len(keys)} different styles, but "
+                f"model.experts is {self.experts}. Lower model.experts, or raise router.local_clusters: a site reports "
+                f"so many styles, but one for every {_FEWEST_A_CLUSTER} of its training scans at most."
             )
         self._found |= {"keys": keys, "known": keys_known.astype(np.float64)}
 

@@ -65,12 +65,16 @@ class ExpertWiseMerge:
             _commit_all(prepared, check)
 
     def merge(self, other: ExpertWiseMerge) -> None:
-        """Add what another merge of the same schema has gathered: the same bytes as one level.
+        """Add what another merge of the same schema has gathered: the same bytes as one level; κ counts here only.
 
         Raises:
-            ValueError: the schemas differ.
+            ValueError: the schemas or the expert rules differ.
             OverflowError: more cases in all than ``fixed_point.MAX_TOTAL_WEIGHT``.
         """
+        if other._rule != self._rule:
+            raise ValueError(
+                f"Only merges by the same expert rule can be merged, not '{self._rule}' and '{other._rule}'."
+            )
         pairs = list(zip(self._sums(), other._sums(), strict=True))
         for mine, theirs in pairs:
             mine.check_mergeable(theirs)
