@@ -28,7 +28,7 @@ def measure(phantom: Path, folder: Path) -> list[str]:
 
 def _peak(phantom: Path, folder: Path) -> int:
     """Bytes. The sum of proportional set sizes, so that shared pages count once."""
-    words = ["--config", ROOT / "app_configs/fedavg.json", "--data", phantom, "--rounds", 3, "--runs", folder]
+    words = ["--config", ROOT / "app_configs/fedpac_me.json", "--data", phantom, "--rounds", 3, "--runs", folder]
     command = [sys.executable, ROOT / "jobs/train.py", *words, "--name", "demo"]
     demo = psutil.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     peak = 0

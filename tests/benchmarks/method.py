@@ -35,12 +35,20 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "experts": ("experts", {}),
     "experts_bn": ("experts", {"model": {"norm": "batch"}}),
     "fedpac_me": ("fedpac_me", {}),
-    "experts_far_to_nearest": ("experts", {"router": {"far": "nearest"}}),
-    "experts_far_to_average": ("experts", {"router": {"far": "average"}}),
-    "experts_without_adapters": ("experts", {"model": {"adapter_rank": 0}}),
-    "experts_without_momentum": ("experts", {"federation": {"server_momentum": 0.0}}),
-    "experts_by_cases": ("experts", {"federation": {"expert_merge": "cases"}}),
-    "experts_by_users": ("experts", {"federation": {"expert_merge": "cases_of_users"}}),
+    **{
+        part: (f"ablations/{part}", {})
+        for part in (
+            "without_experts",
+            "without_adapters",
+            "without_own",
+            "without_mpa",
+            "without_pacl",
+            "without_momentum",
+            "without_surest",
+            "merge_by_cases",
+            "merge_by_cases_of_users",
+        )
+    },
 }
 """Name of the row: the file of app_configs/, and what is changed in it."""
 
