@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--case", type=Path, required=True, help="folder of one case: <id>/<id>_t1.nii.gz ...")
     predict.add_argument("--out", type=Path, required=True, help="label file to write, .nii or .nii.gz")
     predict.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    predict.add_argument(
+        "--own",
+        type=Path,
+        metavar="DIR",
+        help="a site's fedpac_me folder of the run, for the part that it keeps to itself",
+    )
 
     report = _command(commands, "report", _report, "write the report of a run again", "fedpac-me report runs/demo")
     report.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run")
@@ -80,10 +86,12 @@ def _phantom(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     from fedpac_me.labels import LABELS
-    from fedpac_me.learning.predict import load_run_model, predict_case
+    from fedpac_me.learning.predict import add_own_part, load_run_model, predict_case
     from fedpac_me.learning.site import choose_device
 
     model, config = load_run_model(args.run_folder)
+    if args.own is not None:
+        add_own_part(model, args.own)
     labels = predict_case(model, config, args.case, args.out, choose_device(args.device))
     counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in LABELS[1:])
     print(f"Segmentation: {args.out} (voxels of {counts})")

@@ -12,6 +12,8 @@ import torch
 from fedpac_me.config import parse_config
 from fedpac_me.data.layouts import find_cases
 from fedpac_me.data.site import folder_settings
+from fedpac_me.errors import InputError
+from fedpac_me.learning.predict import add_own_part
 from fedpac_me.learning.site import Site
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.model.backbone import build_model, get_weights, is_own, own_state
@@ -90,3 +92,23 @@ def test_folding_keeps_it():
     image, present = torch.randn(1, 4, 16, 16, 16), torch.ones(1, 4)
     folded = fold(model.backbone, 1)(image).detach().numpy()
     assert np.allclose(folded, model(image, present, [Routing(1)]).detach().numpy(), atol=1e-5)
+
+
+def test_a_prediction_may_use_it(data, tmp_path):
+    made = config("all")
+    weights = get_weights(build_model(made))
+    site = Site("s", made, folder_settings(data), tmp_path)
+    site.train(weights, 0)
+    model = build_model(made)
+    add_own_part(model, tmp_path)
+    kept = own_state(site.trainer.model)
+    assert all(torch.equal(value, kept[name]) for name, value in own_state(model).items())
+
+
+@pytest.mark.parametrize("own", ["nothing", "head"])
+def test_a_part_of_another_network_is_refused(data, tmp_path, own):
+    made = config(own)
+    Site("s", made, folder_settings(data), tmp_path / "state").train(get_weights(build_model(made)), 0)
+    for folder in ("state", "nowhere"):
+        with pytest.raises(InputError, match="does not hold a site's own part"):
+            add_own_part(build_model(config("all")), tmp_path / folder)

@@ -14,7 +14,8 @@ from fedpac_me.data.layouts import find_case
 from fedpac_me.data.scan import load_scan
 from fedpac_me.errors import InputError
 from fedpac_me.learning.inference import predict
-from fedpac_me.model.backbone import SegmentationNet, build_model, set_weights
+from fedpac_me.learning.site_state import SiteState
+from fedpac_me.model.backbone import SegmentationNet, build_model, own_state, set_own_state, set_weights
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 from fedpac_me.storage import atomic_path, read_json
 
@@ -32,6 +33,21 @@ def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
     model = build_model(config)
     set_weights(model, read_checkpoint(find_checkpoint(run)))
     return model, config
+
+
+def add_own_part(model: SegmentationNet, folder: Path) -> None:
+    """Give ``model`` what a site kept of it in ``folder``, the site's ``fedpac_me`` folder of the run.
+
+    Raises:
+        InputError: the folder holds no state, or one of another network.
+    """
+    state = SiteState.load(folder, torch.device("cpu"))
+    if state is None or state.weights.keys() != own_state(model).keys():
+        raise InputError(
+            f"{folder} does not hold a site's own part of this network. Expected state-<round>.pt of the same run: "
+            "in a simulation that is <run>/<site>/simulate_job/fedpac_me."
+        )
+    set_own_state(model, state.weights)
 
 
 def predict_case(model: SegmentationNet, config: Config, folder: Path, out: Path, device: torch.device) -> np.ndarray:

@@ -33,7 +33,7 @@ from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
-from fedpac_me.model.backbone import build_model, get_weights, own_state, set_weights
+from fedpac_me.model.backbone import build_model, get_weights, own_state, set_own_state, set_weights
 from fedpac_me.model.router import Routing
 
 Weights = Mapping[str, np.ndarray]
@@ -230,9 +230,7 @@ class Site:
 
     def _receive_whole(self, weights: Weights, state: SiteState | None) -> None:
         set_weights(self.trainer.model, weights)
-        with torch.no_grad():
-            for name, value in own_state(self.trainer.model).items():
-                value.copy_(state.weights[name]) if state is not None else value.zero_()
+        set_own_state(self.trainer.model, state.weights if state is not None else None)
 
     def _save_state(self, round_number: int) -> None:
         model = self.trainer.model

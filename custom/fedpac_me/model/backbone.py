@@ -152,6 +152,13 @@ def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if is_own(name)}
 
 
+def set_own_state(model: nn.Module, kept: Mapping[str, torch.Tensor] | None) -> None:
+    """Give the network what a hospital kept, or zeros, as at one that never trained."""
+    with torch.no_grad():
+        for name, value in own_state(model).items():
+            value.copy_(kept[name]) if kept is not None else value.zero_()
+
+
 def get_weights(model: nn.Module) -> dict[str, np.ndarray]:
     """All parameters and buffers but a hospital's own, as float32 numpy copies: what travels."""
     return {
