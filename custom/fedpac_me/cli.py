@@ -57,6 +57,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a site's fedpac_me folder of the run, for the part that it keeps to itself",
     )
 
+    export = _command(
+        commands,
+        "export",
+        _export,
+        "write a run's network, router included, as one torch.export program",
+        "fedpac-me export --run runs/demo --out model.pt2",
+    )
+    export.add_argument("--run", dest="run_folder", type=Path, required=True, help="a finished run")
+    export.add_argument("--out", type=Path, required=True, help="program to write, .pt2")
+
     report = _command(commands, "report", _report, "write the report of a run again", "fedpac-me report runs/demo")
     report.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run")
     return parser
@@ -95,6 +105,15 @@ def _predict(args: argparse.Namespace) -> None:
     labels = predict_case(model, config, args.case, args.out, choose_device(args.device))
     counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in LABELS[1:])
     print(f"Segmentation: {args.out} (voxels of {counts})")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from fedpac_me.learning.predict import load_run_model
+    from fedpac_me.model.exported import export_program, save_program
+
+    model, config = load_run_model(args.run_folder)
+    save_program(export_program(model, config), config, args.out)
+    print(f"Program: {args.out} (windows of {config.data.crop}³ voxels, presence mask and style in; region logits out)")
 
 
 def _report(args: argparse.Namespace) -> None:

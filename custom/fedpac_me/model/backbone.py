@@ -90,9 +90,12 @@ class SegmentationNet(nn.Module):
         self._let_speak(routes[0] if routes else None)
         return self._climb(self._stand_in(image, present), levels)[1]
 
-    def mixed(self, image: torch.Tensor, present: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
-        """``forward`` with one mixture of experts for the whole batch, by ``gates`` (E), which may carry gradient."""
-        self._speaker.gates = gates
+    def mixed(self, image: torch.Tensor, present: torch.Tensor, gates: torch.Tensor | None) -> torch.Tensor:
+        """``forward`` with one mixture of experts for the whole batch, by ``gates`` (E), which may carry gradient.
+
+        ``None`` where there is only one.
+        """
+        self._speaker.expert, self._speaker.gates = 0, gates
         return self._decoded(self._stand_in(image, present))[0]
 
     def _let_speak(self, route: Routing | None) -> None:
@@ -115,7 +118,7 @@ class SegmentationNet(nn.Module):
         return x, features
 
     def _stand_in(self, image: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        if bool(present.all()):
+        if not torch.compiler.is_exporting() and bool(present.all()):
             # The usual case, in which the stand-ins are multiplied by 0: no gradient need reach the image.
             return image
         there = present.to(image.dtype)[:, :, None, None, None]

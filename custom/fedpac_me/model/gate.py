@@ -35,9 +35,14 @@ class Gate(nn.Module):
         weight = known[:, None] * keys_known[None]
         if self.attention is not None:
             weight = weight * self.attention.exp().to(weight)
-        squares = (styles[:, None] - keys[None]).square()
-        scores = (weight * squares).sum(2) / weight.sum(2).clamp_min(torch.finfo(weight.dtype).tiny) / radius**2
+        scores = weighted_squares(styles, keys, weight) / radius**2
         return scores if self.own is None else scores - self.own.bias.to(scores)
+
+
+def weighted_squares(styles: torch.Tensor, keys: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Weighted mean squared differences (n, E) of ``styles`` (n, S) and ``keys`` (E, S); ``weight`` (n, E, S)."""
+    squares = (styles[:, None] - keys[None]).square()
+    return (weight * squares).sum(2) / weight.sum(2).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 class Leaning(nn.Module):

@@ -17,7 +17,8 @@ from fedpac_me.config import RouterConfig
 from fedpac_me.data.style import STYLE, known_figures
 from fedpac_me.federation.keys import CLIP, RouterKeys, site_mean, standardise
 from fedpac_me.federation.kmeans import square_distances
-from fedpac_me.model.gate import SOFTNESS, Gate
+from fedpac_me.labels import MODALITIES
+from fedpac_me.model.gate import SOFTNESS, Gate, weighted_squares
 
 
 @dataclass(frozen=True)
@@ -92,19 +93,22 @@ class Router(nn.Module):
 
     def gates(self, styles: torch.Tensor) -> torch.Tensor:
         """Soft gates (E) of scans of ``styles`` (n, S) together; the gate's gradient flows through them."""
-        return torch.softmax(-SOFTNESS * self._scores(styles), 1).mean(0)
+        return torch.softmax(-SOFTNESS * self.scores(styles), 1).mean(0)
 
-    def _scores(self, styles: torch.Tensor) -> torch.Tensor:
-        """The gate's scores (n, E) of ``styles`` (n, S)."""
-        known = torch.tensor(known_figures(styles.cpu().numpy())).to(styles)
+    def scores(self, styles: torch.Tensor) -> torch.Tensor:
+        """What the smallest of decides (n, E), for ``styles`` (n, S): the gate's scores, or squared distances."""
+        rows = styles.reshape(len(styles), len(MODALITIES), -1)
+        known = (rows[..., :1] > 0).expand_as(rows).reshape(styles.shape).to(styles)
         values = ((styles - self.mean) / self.scale).clamp(-CLIP, CLIP)
+        if self.gate is None:
+            return weighted_squares(values, self.keys, known[:, None] * self.known)
         return self.gate.scores(values, known, self.keys, self.known, self.radius.mean())
 
     def _order(self, style: np.ndarray, distances: np.ndarray) -> list[int]:
         """Experts, the nearest first."""
         if self.gate is not None:
             with torch.no_grad():
-                distances = self._scores(torch.from_numpy(style).to(self.keys)[None])[0].cpu().numpy()
+                distances = self.scores(torch.from_numpy(style).to(self.keys)[None])[0].cpu().numpy()
         return np.argsort(distances, kind="stable").tolist()
 
     def _distances(self, style: np.ndarray, known: np.ndarray) -> np.ndarray:
