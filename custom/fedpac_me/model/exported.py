@@ -24,8 +24,8 @@ FACTS_FILE = "fedpac_me.json"
 class ExportedNet(nn.Module):
     """Windows of one scan, and its style, in; logits out.
 
-    The choice of the expert is arithmetic: a mixture with all its weight on one. One thing is not in it: where a scan is
-    far, every expert is not asked, nor is their average taken; the nearest speaks.
+    The choice of the expert is arithmetic: a mixture with all its weight on one. For a far scan the nearest expert
+    speaks too: asking all of them, or averaging them, is not in the program.
     """
 
     def __init__(self, model: SegmentationNet) -> None:
