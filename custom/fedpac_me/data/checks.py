@@ -43,7 +43,8 @@ def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = p
 
 
 def _cases_of(folder: Path) -> list[Case]:
-    parts = split_cases(folder_settings(folder).data).parts()
+    settings = folder_settings(folder)
+    parts = split_cases(settings.data, settings.splits).parts()
     return [case for members in parts.values() for case in members]
 
 

@@ -60,7 +60,7 @@ class Site:
         if self.device.type == "cpu":
             torch.set_num_threads(config.learning.cpu_threads)
         torch.use_deterministic_algorithms(self.device.type == "cpu")
-        self.split = split_cases(settings.data)
+        self.split = split_cases(settings.data, settings.splits)
         if self.trains and not self.split.train:
             raise InputError(
                 f"Site {name} has the role '{self.role}' but no training cases. "
