@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fedpac_me.config import Config, load_config
 from fedpac_me.data.checks import check_root
+from fedpac_me.data.federation_split import site_root
 from fedpac_me.errors import InputError
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +31,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, help="a file of app_configs/ or one like it")
     parser.add_argument(
         "--data", type=Path, help=f"folder with one folder a hospital (default: {DEFAULT_DATA}, written if missing)"
+    )
+    parser.add_argument(
+        "--splits", type=Path, help="a file of `fedpac-me split`: its sites instead of one folder a hospital"
     )
     parser.add_argument("--rounds", type=int, help="overrides federation.rounds")
     parser.add_argument("--seed", type=int, help="overrides seed")
@@ -75,16 +79,24 @@ def export(config: Config, name: str, folder: Path) -> None:
 
 def train(config: Config, name: str, args: argparse.Namespace) -> None:
     """Check the data, simulate, write the report."""
-    from fedpac_me.evaluation.report import dice_table, write_report
-    from fedpac_me.flare.simulation import require_no_space, simulate
-    from fedpac_me.run_info import finish_run
-    from fedpac_me.storage import read_json
+    from fedpac_me.flare.simulation import require_no_space
 
     run = args.runs / name
     require_no_space(run, HERE)
     _require_free(run, args.replace)
-    data = args.data or _default_data()
-    cases = check_root(data, config.data.max_missing_modalities)
+    data = _default_data() if args.data is None and args.splits is None else args.data
+    with site_root(data, args.splits) as root:
+        _train_on(root, config, name, args)
+
+
+def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -> None:
+    from fedpac_me.evaluation.report import dice_table, write_report
+    from fedpac_me.flare.simulation import simulate
+    from fedpac_me.run_info import finish_run
+    from fedpac_me.storage import read_json
+
+    run = args.runs / name
+    cases = check_root(data, config.data)
     if args.replace and run.exists():
         print(f"Replacing {run}, as --replace asks.")
         shutil.rmtree(run)

@@ -25,6 +25,7 @@ class DataConfig(_Section):
     """What a case must offer and how it is cut."""
 
     max_missing_modalities: int = Field(1, ge=0, le=3, description="a case lacking more is refused")
+    resample: bool = Field(False, description="put files on another grid onto the first image's; otherwise: refused")
     crop: int = Field(
         32, ge=16, multiple_of=8, description="edge of the cubic training crop and evaluation window, in voxels"
     )
@@ -44,7 +45,6 @@ class ModelConfig(_Section):
     adapter_rank: int = Field(
         0, ge=0, le=64, description="rank of each expert's addition to every 3³ convolution but the first; 0: none"
     )
-
     shared_affine: bool = Field(
         True,
         description="whether an expert's scale and shift are additions to shared ones; otherwise entirely its own",

@@ -65,9 +65,18 @@ def make_nan(folder):
     )
 
 
-def shift_affine(folder):
-    path = folder / f"{folder.name}_t1ce.nii.gz"
-    save(path, np.asanyarray(nibabel.load(path).dataobj), LPS + np.eye(4) * [0.5, 0, 0, 0])
+def shift_affine(folder, suffix="t1ce", by_mm=0.5):
+    path = folder / f"{folder.name}_{suffix}.nii.gz"
+    shift = np.eye(4)
+    shift[0, 3] = by_mm
+    save(path, np.asanyarray(nibabel.load(path).dataobj), shift @ LPS)
+
+
+def flatten_affine(folder):
+    path = folder / f"{folder.name}_t1.nii.gz"
+    file = nibabel.load(path)
+    file.header["srow_z"] = 0
+    nibabel.save(type(file)(np.asanyarray(file.dataobj), None, file.header), path)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +93,14 @@ def shift_affine(folder):
             lambda f: edit(f, "seg", lambda data: np.where(data == 2, 3, data).astype(np.uint8)),
             "unknown labels in its segmentation: 3",
         ),
+        (lambda f: edit(f, "seg", lambda data: data[:, :-1]), "t1 has shape (24, 24, 24) but seg has (24, 23, 24)"),
+        (lambda f: shift_affine(f, "seg"), "t1 and seg have different affines"),
+        (lambda f: edit(f, "t2", lambda data: np.stack([data, data], -1)), "one volume, with three axes"),
+        (lambda f: edit(f, "t2", lambda data: data[0]), "one volume, with three axes"),
+        (flatten_affine, "does not say how its axes lie"),
+        (lambda f: edit(f, "t2", lambda data: np.where(data == 0, -1024, data)), "background of t2 is -1024"),
+        (lambda f: edit(f, "t2", lambda data: data - 50.5), "background of t2 is -50.5"),
+        (lambda f: edit(f, "t2", lambda data: data + np.arange(1.0, data.size + 1).reshape(data.shape)), "background"),
         (make_nan, "NaN"),
         (lambda f: edit(f, "t1", np.zeros_like), "zero everywhere"),
     ],
@@ -108,3 +125,29 @@ def test_one_id_in_two_folders_is_refused(tmp_path):
     write_case(tmp_path / "b", "C")
     with pytest.raises(InputError, match="two of the site's data folders"):
         find_cases([tmp_path / "a", tmp_path / "b"])
+
+
+def test_resampling_is_done_only_when_asked_for(tmp_path):
+    folder = write_case(tmp_path, "C", edge=32)
+    before = load_scan(find_case(folder), 0)
+    for suffix in ("seg", "flair"):  # moved by two voxels, together with the origin: the same places
+        edit(folder, suffix, lambda data: np.roll(data, 2, axis=0))
+        shift_affine(folder, suffix, by_mm=2)
+    with pytest.raises(InputError, match=r"t1 and flair have different affines.*data\.resample"):
+        load_scan(find_case(folder), 0)
+    after = load_scan(find_case(folder), 0, resample=True)
+    assert np.array_equal(after.labels, before.labels) and np.allclose(after.image, before.image, atol=1e-5)
+
+    edit(folder, "seg", lambda data: data[::2, ::2, ::2])  # 2 mm voxels, and so another shape
+    path = folder / "C_seg.nii.gz"
+    save(path, np.asanyarray(nibabel.load(path).dataobj), np.diag([-2.0, -2, 2, 1]))
+    coarse = load_scan(find_case(folder), 0, resample=True).labels
+    assert coarse.shape == before.labels.shape and set(np.unique(coarse)) <= {0, 1, 2, 4}
+    overlap = 2 * np.sum((coarse > 0) & (before.labels > 0)) / np.sum((coarse > 0) + (before.labels > 0.0) * 1)
+    assert overlap > 0.7
+
+
+def test_files_in_different_places_are_refused_even_when_resampling(case):
+    shift_affine(case, "seg", by_mm=1000)
+    with pytest.raises(InputError, match="nothing of seg is left"):
+        load_scan(find_case(case), 0, resample=True)

@@ -144,19 +144,19 @@ def test_checking_a_root_names_the_bad_case_and_counts_the_good_ones(site_folder
     root = site_folder("site-1", cases=2, edge=16).parent
     site_folder("site-2", cases=3, edge=16)
     lines = []
-    assert check_root(root, 1, lines.append) == {"site-1": 2, "site-2": 3}
+    assert check_root(root, DataConfig(), lines.append) == {"site-1": 2, "site-2": 3}
     assert lines == ["Reading 5 cases of 2 sites once to check them ..."]
     bad = root / "site-2" / "Case_site-2_001"
     (bad / f"{bad.name}_seg.nii.gz").unlink()
     with pytest.raises(InputError, match="Case_site-2_001 has no segmentation"):
-        check_root(root, 1, lines.append)
+        check_root(root, DataConfig(), lines.append)
 
 
 def test_an_empty_or_missing_root_is_a_sentence(tmp_path):
     with pytest.raises(InputError, match="There is no data folder"):
-        check_root(tmp_path / "none", 1)
+        check_root(tmp_path / "none", DataConfig())
     with pytest.raises(InputError, match="holds no site folders"):
-        check_root(tmp_path, 1)
+        check_root(tmp_path, DataConfig())
 
 
 def test_numpy_is_not_the_source_of_randomness(site_folder):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from fedpac_me.config import DataConfig
 from fedpac_me.data.layouts import Case
 from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.scan import load_scan
@@ -19,7 +20,7 @@ from fedpac_me.errors import InputError
 _FINDINGS_SHOWN = 5
 
 
-def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = print) -> dict[str, int]:
+def check_root(root: Path, config: DataConfig, progress: Callable[[str], None] = print) -> dict[str, int]:
     """Number of cases of each site below ``root``, every one of them read and found usable.
 
     Raises:
@@ -35,7 +36,7 @@ def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = p
     sites = {folder.name: _cases_of(folder) for folder in folders}
     cases = [case for members in sites.values() for case in members]
     progress(f"Reading {len(cases)} cases of {len(sites)} sites once to check them ...")
-    findings = _find_faults(cases, max_missing)
+    findings = _find_faults(cases, config)
     if findings:
         more = f" (and {len(findings) - _FINDINGS_SHOWN} more)" if len(findings) > _FINDINGS_SHOWN else ""
         raise InputError("\n".join(findings[:_FINDINGS_SHOWN]) + more)
@@ -43,19 +44,20 @@ def check_root(root: Path, max_missing: int, progress: Callable[[str], None] = p
 
 
 def _cases_of(folder: Path) -> list[Case]:
-    parts = split_cases(folder_settings(folder).data).parts()
+    settings = folder_settings(folder)
+    parts = split_cases(settings.data, settings.splits).parts()
     return [case for members in parts.values() for case in members]
 
 
-def _find_faults(cases: Sequence[Case], max_missing: int) -> list[str]:
+def _find_faults(cases: Sequence[Case], config: DataConfig) -> list[str]:
     # Threads suffice: unpacking and arithmetic, where the time goes, let go of the interpreter.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [fault for fault in pool.map(partial(_fault, max_missing=max_missing), cases) if fault]
+        return [fault for fault in pool.map(partial(_fault, config=config), cases) if fault]
 
 
-def _fault(case: Case, max_missing: int) -> str | None:
+def _fault(case: Case, config: DataConfig) -> str | None:
     try:
-        load_scan(case, max_missing)
+        load_scan(case, config.max_missing_modalities, resample=config.resample)
     except InputError as error:
         return str(error)
     return None

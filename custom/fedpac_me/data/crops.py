@@ -75,7 +75,7 @@ class TrainingCrops:
         self._key = (seed, zlib.crc32(site.encode()))
         prepare = _preparation(config)
         # Outside of MONAI's Compose, which would make a RuntimeError of what is wrong with a case.
-        self._samples = [prepare(_load_sample(case, config.max_missing_modalities)) for case in cases]
+        self._samples = [prepare(_load_sample(case, config)) for case in cases]
         self._draw = _random_part(config, augmentation)
 
     def __len__(self) -> int:
@@ -134,9 +134,9 @@ def _by_expert(rng: np.random.Generator, experts: Sequence[int], count: int, siz
         yield [queue.pop(0) for _ in range(size)], expert
 
 
-def _load_sample(case: Case, max_missing: int) -> dict:
+def _load_sample(case: Case, config: DataConfig) -> dict:
     """Dict of arrays that MONAI's transforms work on."""
-    scan = load_scan(case, max_missing)
+    scan = load_scan(case, config.max_missing_modalities, resample=config.resample)
     return {
         "image": scan.image,
         "present": scan.present.astype(np.float32),

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data root in which one more site owns every training hospital's cases: the central upper bound.
 
-Nothing is copied: the folders hold only ``site.json`` files that point at the hospitals' own.
+Nothing is copied: the folders hold only ``site.json`` files that point at the hospitals' own, and lists of ids.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fedpac_me.data.site import folder_settings
+from fedpac_me.data.site import SiteSettings, folder_settings
+from fedpac_me.data.splits import SPLITS_FILE, Split, split_cases
 from fedpac_me.storage import write_json
 
 POOLED_SITE = "pooled"
@@ -20,12 +21,25 @@ def site_folders(root: Path) -> list[Path]:
 
 
 def write_pooled_root(root: Path, out: Path) -> None:
-    """Write into ``out`` a data root with the hospitals of ``root`` and the site ``pooled`` beside them."""
-    training: list[str] = []
-    for folder in site_folders(root):
-        settings = folder_settings(folder)
-        data = [str(path.resolve()) for path in settings.data]
-        write_json(out / folder.name / "site.json", {"data": data, "role": settings.role})
+    """Write into ``out`` a data root with the hospitals of ``root`` and the site ``pooled`` beside them.
+
+    Raises:
+        InputError: the cases of a training hospital cannot be found or split.
+    """
+    whole = Split()
+    folders: dict[str, None] = {}  # each once, in order: the sites of one data set share theirs
+    for hospital in site_folders(root):
+        settings = folder_settings(hospital)
+        write_json(out / hospital.name / "site.json", _as_json(settings))
         if settings.role == "train":
-            training += data
-    write_json(out / POOLED_SITE / "site.json", {"data": training, "role": "pooled"})
+            folders |= dict.fromkeys(_as_json(settings)["data"])
+            for part, cases in split_cases(settings.data, settings.splits).parts().items():
+                getattr(whole, part).extend(cases)
+    lists = {part: [case.id for case in cases] for part, cases in whole.parts().items()}
+    write_json(out / POOLED_SITE / SPLITS_FILE, lists)
+    write_json(out / POOLED_SITE / "site.json", {"data": list(folders), "role": "pooled", "splits": SPLITS_FILE})
+
+
+def _as_json(settings: SiteSettings) -> dict:
+    content = {"data": [str(path.resolve()) for path in settings.data], "role": settings.role}
+    return content if settings.splits is None else {**content, "splits": str(settings.splits.resolve())}

@@ -9,7 +9,8 @@ Read from the first of these that exists:
 
 Relative folders are relative to where the user stood when starting, ``$PWD``: FLARE changes the working folder.
 
-A data folder may hold ``site.json`` (the same keys) and ``splits.json`` (see ``fedpac_me.data.splits``).
+A data folder may hold ``site.json`` (the same keys) and ``splits.json`` (see ``fedpac_me.data.splits``). Where several
+sites of a simulation share one data folder, the ``splits`` of each says which of its cases are the site's.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class SiteSettings(BaseModel):
     role: Literal["train", "evaluate", "pooled"] = "train"
     """``pooled`` exists in simulations of central training only: see ``fedpac_me.data.pooling``."""
     device: str = "auto"
+    splits: Path | None = None
+    """A file as ``splits.json`` that stands for those of all data folders; cases it does not list are another's."""
 
 
 def find_settings(
@@ -69,7 +72,7 @@ def folder_settings(folder: Path) -> SiteSettings:
 
 
 def read_settings(path: Path) -> SiteSettings:
-    """Read a settings file; relative data folders are relative to it, and its own folder is the default.
+    """Read a settings file; its relative paths are relative to it, and its own folder is the default for the data.
 
     Raises:
         InputError: not JSON, an unknown key or a wrong value.
@@ -78,6 +81,8 @@ def read_settings(path: Path) -> SiteSettings:
         content = json.loads(path.read_text(encoding="utf-8"))
         folders = content.pop("data", ".")
         folders = [folders] if isinstance(folders, str) else folders
+        if content.get("splits") is not None:
+            content["splits"] = path.parent / content["splits"]
         return SiteSettings(data=tuple(path.parent / folder for folder in folders), **content)
     except (OSError, ValueError, AttributeError, TypeError, ValidationError) as error:
         raise InputError(f"{path} is not a valid site settings file: {error}.") from None

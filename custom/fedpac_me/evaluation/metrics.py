@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one predicted case scores, by the conventions of BraTS 2020, beside what predicting nothing would score."""
+"""What one predicted case scores, by the conventions of BraTS 2020, beside what predicting nothing would score.
+
+Lesion by lesion, and in sensitivity and specificity, it is scored by the conventions of BraTS 2023.
+"""
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from monai.metrics import compute_hausdorff_distance
 
 from fedpac_me.errors import InputError
+from fedpac_me.evaluation.lesions import lesion_scores
+from fedpac_me.evaluation.surface import hd95_mm, tight_box
 from fedpac_me.labels import LABELS, REGION_LABELS, REGIONS, regions_from_labels
 
 MISSED_HD95_MM = 373.12866
@@ -20,20 +23,24 @@ CONVENTION = (
     "BraTS 2020: a region absent from truth and prediction scores Dice 1 and HD95 0; "
     "present in only one of them, Dice 0 and HD95 373.13 mm"
 )
-HD95_DEFINITION = (
-    "HD95 as MONAI defines it: the larger of the two directed 95th percentiles of the distance between border voxels"
-)
 
-METRICS = (
+BASIC_METRICS = (
     *(f"{metric}_{region}" for metric in ("dice", "hd95") for region in REGIONS),
     *(f"{metric}_{region}" for metric in ("truth_voxels", "predicted_voxels") for region in REGIONS),
     "voxel_accuracy",
     *(f"null_dice_{region}" for region in REGIONS),
     "null_voxel_accuracy",
 )
+"""What every run's cases have; those evaluated before there were lesion-wise figures have nothing else."""
+
+_FURTHER = (
+    "sensitivity", "specificity", "volume_error", "lesion_dice", "lesion_hd95", "lesion_tp", "lesion_fp", "lesion_fn",
+)  # fmt: skip
+METRICS = (*BASIC_METRICS, *(f"{metric}_{region}" for metric in _FURTHER for region in REGIONS))
 """The keys of ``case_metrics``, in order."""
 
 _CODES = max(LABELS) + 1
+_MM3_PER_ML = 1000
 
 
 def case_metrics(
@@ -46,6 +53,11 @@ def case_metrics(
     unweighted border voxels; the BraTS 2023 script and MedPy define other numbers. Empty regions: see ``CONVENTION``.
     ``voxel_accuracy`` is the share of all voxels, background included, that carry the right label. ``null_…`` is what a
     prediction without any tumour would score on this case.
+
+    ``sensitivity`` |P∩T| / |T| and ``specificity`` (of the voxels outside T, the share that P leaves alone) are those
+    of the BraTS 2023 script: where T is empty, sensitivity is 1 if P is empty and 0 if it is not; specificity counts
+    the whole volume, so it is near 1 for everyone, and 1 where T fills it. ``volume_error`` is |P| - |T| in
+    millilitres, positive where too much was predicted. ``lesion_…``: see ``lesions``; tp, fp and fn are counts.
 
     Args:
         prediction: labels, DHW.
@@ -64,16 +76,16 @@ def case_metrics(
             f"The prediction has shape {predicted.shape}, the truth {true.shape}; they must share one grid."
         )
     confusion = _confusion(predicted, true)
-    scores: dict[str, float | int] = {}
-    for region, hd95 in zip(REGIONS, _hd95(predicted, true, spacing_mm), strict=True):
-        overlap, predicted_count, true_count = _counts(confusion, region)
-        scores[f"dice_{region}"] = dice(overlap, predicted_count, true_count)
-        scores[f"hd95_{region}"] = hd95
-        scores[f"truth_voxels_{region}"] = true_count
-        scores[f"predicted_voxels_{region}"] = predicted_count
-        scores[f"null_dice_{region}"] = dice(0, 0, true_count)
-    scores["voxel_accuracy"] = int(np.trace(confusion)) / true.size
-    scores["null_voxel_accuracy"] = int(confusion[0].sum()) / true.size
+    scores: dict[str, float | int] = {
+        "voxel_accuracy": int(np.trace(confusion)) / true.size,
+        "null_voxel_accuracy": int(confusion[0].sum()) / true.size,
+    }
+    box = tight_box((predicted | true) != 0)
+    masks = zip(regions_from_labels(predicted[box]), regions_from_labels(true[box]), strict=True)
+    for region, pair in zip(REGIONS, masks, strict=True):
+        found = _overlap_scores(*_counts(confusion, region), true.size, math.prod(spacing_mm))
+        found |= _shape_scores(*pair, spacing_mm)
+        scores |= {f"{metric}_{region}": value for metric, value in found.items()}
     return {name: scores[name] for name in METRICS}
 
 
@@ -117,33 +129,35 @@ def _counts(confusion: np.ndarray, region: str) -> tuple[int, int, int]:
     return int(both.sum()), int(confusion[:, labels].sum()), int(confusion[labels].sum())
 
 
-def _hd95(predicted: np.ndarray, true: np.ndarray, spacing_mm: Sequence[float]) -> list[float]:
-    """HD95 of each region in millimetres, in the order of ``REGIONS``."""
-    box = _tumour_box(predicted, true)
-    pairs = zip(regions_from_labels(predicted[box]), regions_from_labels(true[box]), strict=True)
-    return [_region_hd95(*pair, spacing_mm) for pair in pairs]
+def _overlap_scores(overlap: int, predicted: int, true: int, voxels: int, voxel_mm3: float) -> dict[str, float | int]:
+    """What voxel counts of one region say."""
+    background = voxels - true
+    return {
+        "dice": dice(overlap, predicted, true),
+        "null_dice": dice(0, 0, true),
+        "truth_voxels": true,
+        "predicted_voxels": predicted,
+        "sensitivity": overlap / true if true else float(predicted == 0),
+        "specificity": (background - predicted + overlap) / background if background else 1.0,
+        "volume_error": (predicted - true) * voxel_mm3 / _MM3_PER_ML,
+    }
+
+
+def _shape_scores(predicted: np.ndarray, true: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float | int]:
+    """What the masks of one region say about surfaces and lesions."""
+    hd95 = _region_hd95(predicted, true, spacing_mm)
+    lesions = lesion_scores(predicted, true, spacing_mm, known_hd95_mm=hd95)
+    return {
+        "hd95": hd95,
+        "lesion_dice": lesions.dice,
+        "lesion_hd95": lesions.hd95_mm,
+        "lesion_tp": lesions.true_positives,
+        "lesion_fp": lesions.false_positives,
+        "lesion_fn": lesions.false_negatives,
+    }
 
 
 def _region_hd95(predicted: np.ndarray, true: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    if not (predicted.any() and true.any()):
-        return MISSED_HD95_MM if predicted.any() or true.any() else 0.0
-    masks = (torch.from_numpy(mask[None, None]) for mask in (predicted, true))
-    spacing = [float(edge) for edge in spacing_mm]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 calls itself by an argument it has deprecated
-        distance = compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=spacing)
-    return float(distance.item())
-
-
-def _tumour_box(predicted: np.ndarray, true: np.ndarray) -> tuple[slice, ...]:
-    """Smallest box around both tumours with one voxel to spare, so that a border voxel stays one.
-
-    The margin ends at the image's edge, beyond which MONAI sees background as well: cropping changes no distance.
-    """
-    tumour = (predicted | true) != 0
-    box = []
-    for axis in range(tumour.ndim):
-        others = tuple(other for other in range(tumour.ndim) if other != axis)
-        inside = np.flatnonzero(tumour.any(axis=others))
-        box.append(slice(max(inside[0] - 1, 0), inside[-1] + 2) if inside.size else slice(0, 1))
-    return tuple(box)
+    if predicted.any() and true.any():
+        return hd95_mm(predicted, true, spacing_mm)
+    return MISSED_HD95_MM if predicted.any() or true.any() else 0.0

@@ -12,11 +12,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedpac_me.evaluation.curves import LineStyle, line_styles, metric_curve, seconds_curve
-from fedpac_me.evaluation.metrics import CONVENTION, HD95_DEFINITION
+from fedpac_me.evaluation.metrics import CONVENTION
 from fedpac_me.evaluation.picture import LABEL_COLOURS, LABEL_NAMES, data_uri
 from fedpac_me.evaluation.routing_page import routing_view
 from fedpac_me.evaluation.run_record import FINAL_MODEL, RunRecord, model_key
 from fedpac_me.evaluation.summary import site_order
+from fedpac_me.evaluation.surface import HD95_DEFINITION
 from fedpac_me.labels import REGIONS
 
 ABSENT = "–"  # noqa: RUF001  an en dash is what a table shows for a missing figure

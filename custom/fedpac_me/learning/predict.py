@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fedpac_me.config import Config, parse_config
+from fedpac_me.data.label_scheme import SCHEMES, LabelScheme
 from fedpac_me.data.layouts import find_case
 from fedpac_me.data.scan import load_scan
 from fedpac_me.errors import InputError
@@ -50,19 +51,36 @@ def add_own_part(model: SegmentationNet, folder: Path) -> None:
     set_own_state(model, state.weights)
 
 
-def predict_case(model: SegmentationNet, config: Config, folder: Path, out: Path, device: torch.device) -> np.ndarray:
-    """Segment the case in ``folder`` and write ``out``, a label NIfTI with the input's shape and affine.
+def predict_case(
+    model: SegmentationNet,
+    config: Config,
+    folder: Path,
+    out: Path,
+    device: torch.device,
+    enhancing: int | None = None,
+) -> np.ndarray:
+    """Segment the case in ``folder`` and write ``out``, a label NIfTI with the first image's axes, shape and affine.
 
-    Returns the labels (DHW uint8). Raises ``InputError`` when the case is unusable or ``out`` exists.
+    ``enhancing``, 3 or 4, is the label for enhancing tumour; by default what goes with the layout of the case, since
+    a case without segmentation says nothing else. Returns the labels as written (uint8, in the axes of the file).
+
+    Raises:
+        InputError: the case is unusable, ``out`` exists, or ``enhancing`` is neither 3 nor 4.
     """
     if out.exists():
         raise InputError(f"{out} exists already. Choose another --out; nothing is overwritten.")
-    case = find_case(folder) if folder.is_dir() else None
+    if enhancing not in (None, *SCHEMES):
+        raise InputError(f"Enhancing tumour cannot be label {enhancing}. BraTS has 4 up to 2022 and 3 from 2023 on.")
+    case = find_case(folder)
     if case is None:
-        raise InputError(f"{folder} is not a case: expected files such as {folder.name}/{folder.name}_t1.nii.gz.")
-    scan = load_scan(case, config.data.max_missing_modalities, need_seg=False)
+        raise InputError(
+            f"{folder} is not a case: expected files such as {folder.name}/{folder.name}_t1.nii.gz or "
+            f"{folder.name}-t1n.nii.gz."
+        )
+    scan = load_scan(case, config.data.max_missing_modalities, need_seg=False, resample=config.data.resample)
     model.to(device, memory_format=torch.channels_last_3d)
-    labels = predict(model, scan, config, device).labels
+    scheme = case.layout.scheme if enhancing is None else LabelScheme(enhancing, "as asked for")
+    labels = scheme.from_internal(scan.to_file_axes(predict(model, scan, config, device).labels))
     write_labels(labels, next(iter(case.images.values())), out)
     return labels
 

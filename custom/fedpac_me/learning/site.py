@@ -61,7 +61,7 @@ class Site:
         if self.device.type == "cpu":
             torch.set_num_threads(config.learning.cpu_threads)
         torch.use_deterministic_algorithms(self.device.type == "cpu")
-        self.split = split_cases(settings.data)
+        self.split = split_cases(settings.data, settings.splits)
         if self.trains and not self.split.train:
             raise InputError(
                 f"Site {name} has the role '{self.role}' but no training cases. "
@@ -252,7 +252,8 @@ class Site:
         return {**dice, "dice_mean": float(means.mean())}
 
     def _load(self, case: Case) -> Scan:
-        return load_scan(case, self.config.data.max_missing_modalities)
+        data = self.config.data
+        return load_scan(case, data.max_missing_modalities, resample=data.resample)
 
     def _predict(self, scan: Scan, should_stop: Callable[[], bool], route: Routing | None) -> Prediction:
         if should_stop():
