@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import axcodes2ornt
 
 from fedpac_me.config import Config, parse_config
 from fedpac_me.data.scan import Scan
@@ -60,7 +61,8 @@ def scan(shape: tuple[int, int, int], place: float = 0.95) -> Scan:
     """A scan that fills its box; its style lies at ``place``, nearest to the last key."""
     image = np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32)
     style = np.full(len(STYLE), place, np.float32)
-    return Scan(image, np.ones(4, bool), None, tuple(slice(0, edge) for edge in shape), shape, np.eye(4), style)
+    box = tuple(slice(0, edge) for edge in shape)
+    return Scan(image, np.ones(4, bool), None, box, shape, np.eye(4), style, axcodes2ornt("LPS"))
 
 
 def whole(model: SegmentationNet, one: Scan, route: Routing) -> np.ndarray:

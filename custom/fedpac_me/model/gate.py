@@ -35,14 +35,11 @@ class Gate(nn.Module):
         weight = known[:, None] * keys_known[None]
         if self.attention is not None:
             weight = weight * self.attention.exp().to(weight)
-        scores = weighted_squares(styles, keys, weight) / radius**2
+        total = weight.sum(2)
+        squares = (weight * (styles[:, None] - keys[None]).square()).sum(2)
+        # A key that shares no figure with the scan is no neighbour at all.
+        scores = torch.where(total > 0, squares / total.clamp_min(torch.finfo(total.dtype).tiny), torch.inf) / radius**2
         return scores if self.own is None else scores - self.own.bias.to(scores)
-
-
-def weighted_squares(styles: torch.Tensor, keys: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Weighted mean squared differences (n, E) of ``styles`` (n, S) and ``keys`` (E, S); ``weight`` (n, E, S)."""
-    squares = (styles[:, None] - keys[None]).square()
-    return (weight * squares).sum(2) / weight.sum(2).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 class Leaning(nn.Module):

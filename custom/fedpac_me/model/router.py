@@ -18,7 +18,7 @@ from fedpac_me.data.style import STYLE, known_figures
 from fedpac_me.federation.keys import CLIP, RouterKeys, site_mean, standardise
 from fedpac_me.federation.kmeans import square_distances
 from fedpac_me.labels import MODALITIES
-from fedpac_me.model.gate import SOFTNESS, Gate, weighted_squares
+from fedpac_me.model.gate import SOFTNESS, Gate
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,10 @@ class Router(nn.Module):
         return torch.softmax(-SOFTNESS * self.scores(styles), 1).mean(0)
 
     def scores(self, styles: torch.Tensor) -> torch.Tensor:
-        """What the smallest of decides (n, E), for ``styles`` (n, S): the gate's scores, or squared distances."""
+        """The gate's scores (n, E) of ``styles`` (n, S); the smallest decides."""
         rows = styles.reshape(len(styles), len(MODALITIES), -1)
         known = (rows[..., :1] > 0).expand_as(rows).reshape(styles.shape).to(styles)
         values = ((styles - self.mean) / self.scale).clamp(-CLIP, CLIP)
-        if self.gate is None:
-            return weighted_squares(values, self.keys, known[:, None] * self.known)
         return self.gate.scores(values, known, self.keys, self.known, self.radius.mean())
 
     def _order(self, style: np.ndarray, distances: np.ndarray) -> list[int]:
