@@ -7,14 +7,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from fedpac_me.config import load_config
 from fedpac_me.engine import run_federation
+from fedpac_me.learning.site_state import SiteState
+from fedpac_me.model.backbone import is_own
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 
 OFTEN = {"probability": 0.5}
 WHOLE_METHOD = {
-    "model": {"experts": 2, "adapter_rank": 2},
+    "model": {"experts": 2, "adapter_rank": 2, "own": "all"},
+    "router": {"far": "surest"},
     "perspectives": {"contrast": OFTEN, "modality_drop": OFTEN, "motion": OFTEN},
     "contrast": {
         "prototype_weight": 0.05, "view_weight": 0.05, "view_every": 1, "start": 0.0, "ramp": 0.0, "minimum_count": 0.0,
@@ -46,6 +50,12 @@ def test_the_simulator_and_one_process_give_the_same_bytes(run, config_file, hos
     flares = read_checkpoint(find_checkpoint(run))
     assert ours.keys() == flares.keys()
     assert [name for name in ours if ours[name].tobytes() != flares[name].tobytes()] == []
+
+
+def test_what_a_site_keeps_for_itself_never_reaches_the_server(run):
+    assert not any(map(is_own, read_checkpoint(find_checkpoint(run))))
+    state = SiteState.load(run / "site-1" / "simulate_job" / "fedpac_me", torch.device("cpu"))
+    assert state.weights and all(value.any() for value in state.weights.values())
 
 
 def test_the_keys_were_found_and_frozen(run):

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
+from torch import nn
 
 from fedpac_me.config import parse_config
 from fedpac_me.federation.keys import RouterKeys
-from fedpac_me.model.backbone import build_model
+from fedpac_me.model.backbone import SegmentationNet, build_model, shared_state
 
 
 class FedPacMePersistor(PTFileModelPersistor):
@@ -26,9 +30,21 @@ class FedPacMePersistor(PTFileModelPersistor):
     def handle_event(self, event: str, fl_ctx: FLContext) -> None:
         """Builds the network when the run starts, then does what FLARE's persistor does."""
         if event == EventType.START_RUN:
-            self.model = build_model(parse_config(self.config))
+            self.model = _Shared(build_model(parse_config(self.config)))
         super().handle_event(event, fl_ctx)
 
     def set_router_keys(self, keys: RouterKeys) -> None:
         """Put the keys that the sites found together into the first model."""
-        self.model.router.load(keys)
+        self.model.network.router.load(keys)
+
+
+class _Shared(nn.Module):
+    """The network as FLARE shall see it: without what the sites keep for themselves."""
+
+    def __init__(self, network: SegmentationNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
+        """What travels, under the network's own names."""
+        return shared_state(self.network)

@@ -150,6 +150,11 @@ def is_own(name: str) -> bool:
     return "own" in name.split(".")
 
 
+def shared_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What travels: parameters and buffers but a hospital's own."""
+    return {name: value for name, value in model.state_dict().items() if not is_own(name)}
+
+
 def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """What stays with the hospital; empty where the method has no such part."""
     return {name: value for name, value in model.state_dict().items() if is_own(name)}
@@ -163,17 +168,16 @@ def set_own_state(model: nn.Module, kept: Mapping[str, torch.Tensor] | None) -> 
 
 
 def get_weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """All parameters and buffers but a hospital's own, as float32 numpy copies: what travels."""
+    """What travels, as float32 numpy copies."""
     return {
         name: value.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
-        for name, value in model.state_dict().items()
-        if not is_own(name)
+        for name, value in shared_state(model).items()
     }
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray | torch.Tensor]) -> None:
     """Load what ``get_weights`` gave. Raises ``ValueError`` when names or shapes do not match the network's."""
-    known = {name: value for name, value in model.state_dict().items() if not is_own(name)}
+    known = shared_state(model)
     if known.keys() != weights.keys():
         odd = sorted(known.keys() ^ weights.keys())
         raise ValueError(f"the received model does not fit the network: {len(odd)} names differ, the first is {odd[0]}")
