@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from monai.networks.nets import SegResNet
 
 from fedpac_me.config import Config, load_config
 from fedpac_me.data.crops import Batch, TrainingCrops
-from fedpac_me.data.layouts import Case, find_case
+from fedpac_me.data.layouts import find_case
 from fedpac_me.data.phantom.case import make_case
 from fedpac_me.data.phantom.hospitals import plan_cases
 from fedpac_me.data.scan import Scan, load_scan
@@ -32,7 +32,7 @@ from fedpac_me.model.backbone import build_model
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 REPEATS = 5
-STEPS = 10
+STEPS = 20
 
 
 def measure(phantom: Path) -> list[str]:
@@ -40,7 +40,12 @@ def measure(phantom: Path) -> list[str]:
     torch.set_num_threads(1)
     config = load_config(ROOT / "app_configs/fedavg.json")
     network = build_model(config)
-    return [_step_row(config, network, phantom), method_row(phantom), _inference_row(config, network)]
+    return [
+        _step_row(config, network, phantom),
+        method_row(phantom),
+        view_row(phantom),
+        _inference_row(config, network),
+    ]
 
 
 def _step_row(config, network, phantom: Path) -> str:
@@ -54,22 +59,25 @@ def _step_row(config, network, phantom: Path) -> str:
     return _row("training step, batch 2 of 32³ (ms)", 1000 * ours / STEPS, 1000 * theirs / STEPS, 1.10)
 
 
-def method_row(phantom: Path, threads: int = 1) -> str:
+def method_row(phantom: Path) -> str:
     """The whole method's step, crops and perspectives included, against plain FedAvg's; the last round's, all on."""
-    torch.set_num_threads(threads)
-    cases = split_cases(folder_settings(phantom / "site-1").data).train
-    method = load_config(ROOT / "app_configs/fedpac_me.json")
-    turns = [
-        _turn(load_config(ROOT / "app_configs/fedavg.json"), cases, None),
-        _turn(method, cases, [number % method.model.experts for number in range(len(cases))]),
-    ]
-    plain, whole = _interleaved(*turns)
+    plain, whole = _interleaved(*(_turn(name, phantom) for name in ("fedavg", "fedpac_me")))
     return _row("training step, FedPAC-ME against FedAvg (ms)", 1000 * whole / STEPS, 1000 * plain / STEPS, 1.40)
 
 
-def _turn(config: Config, cases: Sequence[Case], experts: list[int] | None) -> Callable[[], object]:
-    """A call that trains ``STEPS`` steps of the federation's last round."""
+def view_row(phantom: Path) -> str:
+    """What the second view of L_view adds to the whole method's step, over steps with and without one."""
+    without, view = _interleaved(_turn("fedpac_me", phantom), _turn("fedpac_me", phantom, view_weight=0.05))
+    return _row("training step with the second view (ms)", 1000 * view / STEPS, 1000 * without / STEPS, 1.20)
+
+
+def _turn(name: str, phantom: Path, **contrast: float) -> Callable[[], object]:
+    """A call that trains ``STEPS`` steps of the federation's last round, on one thread."""
+    config = load_config(ROOT / f"app_configs/{name}.json", {"contrast": contrast})
+    cases = split_cases(folder_settings(phantom / "site-1").data).train
     crops = TrainingCrops(cases, config.data, 0, "site-1", crop_augmentation(config))
+    many = config.model.experts
+    experts = [number % many for number in range(len(cases))] if many > 1 else None
     trainer = Trainer(build_model(config), config, CPU)
     number = config.federation.rounds - 1
 
