@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,15 @@ def site_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "sites" / name
 
     return make
+
+
+@pytest.fixture
+def split_site(site_folder: Callable[..., Path]) -> Path:
+    """A site's folder: two training cases, one for validation, one for test."""
+    folder = site_folder(cases=4)
+    ids = sorted(path.name for path in folder.iterdir())
+    (folder / "splits.json").write_text(json.dumps({"train": ids[:2], "validation": ids[2:3], "test": ids[3:]}))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from fedpac_me.config import parse_config
-from fedpac_me.data.layouts import find_cases
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.style import STYLE
 from fedpac_me.errors import InputError
@@ -88,18 +85,10 @@ def test_gates_sum_to_one_and_carry_gradient_to_the_gate(kind):
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.router.gate.parameters())
 
 
-@pytest.fixture
-def data(site_folder):
-    folder = site_folder(cases=3)
-    ids = [case.id for case in find_cases([folder])]
-    (folder / "splits.json").write_text(json.dumps({"train": ids[:2], "validation": [], "test": ids[2:]}))
-    return folder
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_refines_the_gate_and_moves_no_expert_that_nobody_used(data, tmp_path, kind):
+def test_training_refines_the_gate_and_moves_no_expert_that_nobody_used(split_site, tmp_path, kind):
     weights = get_weights(network(kind))
-    site = Site("s", config(kind), folder_settings(data), tmp_path)
+    site = Site("s", config(kind), folder_settings(split_site), tmp_path)
     update = site.train(weights, 0)
     used = {int(np.argmax(update.meta["expert_mass"]))}
     sent = {int(name.split("experts.")[1].split(".")[0]) for name in update.diff if "experts." in name}

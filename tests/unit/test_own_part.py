@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from fedpac_me.config import parse_config
-from fedpac_me.data.layouts import find_cases
 from fedpac_me.data.site import folder_settings
 from fedpac_me.errors import InputError
 from fedpac_me.learning.predict import add_own_part
@@ -36,20 +33,11 @@ def config(own: str, **model):
     )
 
 
-@pytest.fixture
-def data(site_folder):
-    """Two training cases, one for validation, one for test."""
-    folder = site_folder(cases=4)
-    ids = [case.id for case in find_cases([folder])]
-    (folder / "splits.json").write_text(json.dumps({"train": ids[:2], "validation": ids[2:3], "test": ids[3:]}))
-    return folder
-
-
 @pytest.mark.parametrize("own", KINDS)
-def test_it_learns_and_stays(data, tmp_path, own):
+def test_it_learns_and_stays(split_site, tmp_path, own):
     made = config(own)
     weights = get_weights(build_model(made))
-    update = Site("s", made, folder_settings(data), tmp_path).train(weights, 0)
+    update = Site("s", made, folder_settings(split_site), tmp_path).train(weights, 0)
     assert update.diff.keys() == weights.keys() and not any(map(is_own, update.diff))
     kept = SiteState.load(tmp_path, torch.device("cpu")).weights
     assert kept.keys() == own_state(build_model(made)).keys()
@@ -57,20 +45,20 @@ def test_it_learns_and_stays(data, tmp_path, own):
 
 
 @pytest.mark.parametrize("own", KINDS)
-def test_a_rebuilt_site_has_it_again(data, tmp_path, own):
+def test_a_rebuilt_site_has_it_again(split_site, tmp_path, own):
     made = config(own)
     weights = get_weights(build_model(made))
-    lasting = Site("s", made, folder_settings(data), tmp_path)
+    lasting = Site("s", made, folder_settings(split_site), tmp_path)
     lasting.train(weights, 0)
-    rebuilt = Site("s", made, folder_settings(data), tmp_path)
+    rebuilt = Site("s", made, folder_settings(split_site), tmp_path)
     rebuilt.evaluate(weights, "final")
     kept = own_state(lasting.trainer.model)
     assert all(torch.equal(value, kept[name]) for name, value in own_state(rebuilt.trainer.model).items())
 
 
-def test_a_site_that_never_trained_has_the_shared_network(data, tmp_path):
+def test_a_site_that_never_trained_has_the_shared_network(split_site, tmp_path):
     made = config("all")
-    site = Site("s", made, folder_settings(data), tmp_path)
+    site = Site("s", made, folder_settings(split_site), tmp_path)
     site.evaluate(get_weights(build_model(made)), "final")
     assert not any(value.any() for value in own_state(site.trainer.model).values())
 
@@ -94,10 +82,10 @@ def test_folding_keeps_it():
     assert np.allclose(folded, model(image, present, [Routing(1)]).detach().numpy(), atol=1e-5)
 
 
-def test_a_prediction_may_use_it(data, tmp_path):
+def test_a_prediction_may_use_it(split_site, tmp_path):
     made = config("all")
     weights = get_weights(build_model(made))
-    site = Site("s", made, folder_settings(data), tmp_path)
+    site = Site("s", made, folder_settings(split_site), tmp_path)
     site.train(weights, 0)
     model = build_model(made)
     add_own_part(model, tmp_path)
@@ -106,9 +94,9 @@ def test_a_prediction_may_use_it(data, tmp_path):
 
 
 @pytest.mark.parametrize("own", ["nothing", "head"])
-def test_a_part_of_another_network_is_refused(data, tmp_path, own):
+def test_a_part_of_another_network_is_refused(split_site, tmp_path, own):
     made = config(own)
-    Site("s", made, folder_settings(data), tmp_path / "state").train(get_weights(build_model(made)), 0)
+    Site("s", made, folder_settings(split_site), tmp_path / "state").train(get_weights(build_model(made)), 0)
     for folder in ("state", "nowhere"):
         with pytest.raises(InputError, match="does not hold a site's own part"):
             add_own_part(build_model(config("all")), tmp_path / folder)

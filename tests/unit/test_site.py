@@ -25,17 +25,8 @@ TINY = {
 }
 
 
-@pytest.fixture
-def data(site_folder):
-    """Two training cases, one for validation, one for test."""
-    folder = site_folder(cases=4)
-    ids = [case.id for case in find_cases([folder])]
-    (folder / "splits.json").write_text(json.dumps({"train": ids[:2], "validation": ids[2:3], "test": ids[3:]}))
-    return folder
-
-
-def open_site(data, state, **config) -> Site:
-    return Site("site-1", parse_config({**TINY, **config}), folder_settings(data), state)
+def open_site(folder, state, **config) -> Site:
+    return Site("site-1", parse_config({**TINY, **config}), folder_settings(folder), state)
 
 
 def first_weights() -> dict[str, np.ndarray]:
@@ -46,9 +37,9 @@ def as_bytes(weights) -> bytes:
     return b"".join(weights[name].tobytes() for name in sorted(weights))
 
 
-def test_an_update_keeps_the_wire_contract(data, tmp_path):
+def test_an_update_keeps_the_wire_contract(split_site, tmp_path):
     weights = first_weights()
-    update = open_site(data, tmp_path).train(weights, 0)
+    update = open_site(split_site, tmp_path).train(weights, 0)
     verdict = check(Schema.learn(weights), Contribution("site-1", "WEIGHT_DIFF", 0, update.diff, update.meta), 0, ())
     assert verdict.ok, verdict.reason
     assert (verdict.cases, verdict.steps) == (2, 2)
@@ -56,47 +47,47 @@ def test_an_update_keeps_the_wire_contract(data, tmp_path):
     assert verdict.norm > 0
 
 
-def test_a_rebuilt_site_goes_on_exactly_where_the_old_one_stopped(data, tmp_path):
+def test_a_rebuilt_site_goes_on_exactly_where_the_old_one_stopped(split_site, tmp_path):
     weights = first_weights()
-    lasting = open_site(data, tmp_path / "a")
+    lasting = open_site(split_site, tmp_path / "a")
     diffs = [as_bytes(lasting.train(weights, number).diff) for number in (0, 1)]
-    rebuilt = [as_bytes(open_site(data, tmp_path / "b").train(weights, number).diff) for number in (0, 1)]
+    rebuilt = [as_bytes(open_site(split_site, tmp_path / "b").train(weights, number).diff) for number in (0, 1)]
     assert diffs == rebuilt
     assert diffs[0] != diffs[1]
 
 
-def test_a_round_given_twice_is_answered_twice_the_same(data, tmp_path):
+def test_a_round_given_twice_is_answered_twice_the_same(split_site, tmp_path):
     weights = first_weights()
-    site = open_site(data, tmp_path)
+    site = open_site(split_site, tmp_path)
     for number in (0, 1, 2):
         first = as_bytes(site.train(weights, number).diff)
         assert as_bytes(site.train(weights, number).diff) == first
-        assert as_bytes(open_site(data, tmp_path).train(weights, number).diff) == first
+        assert as_bytes(open_site(split_site, tmp_path).train(weights, number).diff) == first
     assert sorted(path.name for path in tmp_path.glob("state-*.pt")) == ["state-1.pt", "state-2.pt"]
 
 
-def test_a_site_that_only_evaluates_abstains_and_still_validates(data, tmp_path):
-    (data / "site.json").write_text('{"role": "evaluate"}')
-    update = open_site(data, tmp_path).train(first_weights(), 0)
+def test_a_site_that_only_evaluates_abstains_and_still_validates(split_site, tmp_path):
+    (split_site / "site.json").write_text('{"role": "evaluate"}')
+    update = open_site(split_site, tmp_path).train(first_weights(), 0)
     assert update.diff == {}
     assert update.meta["abstained"] is True
     assert "dice_mean" in update.meta["metrics"]
     assert "train_loss" not in update.meta["metrics"]
 
 
-def test_where_nothing_is_shared_a_site_goes_on_with_its_own_model(data, tmp_path):
+def test_where_nothing_is_shared_a_site_goes_on_with_its_own_model(split_site, tmp_path):
     weights = first_weights()
     config = {"federation": {"rounds": 2, "share": "nothing", "quorum": 0}}
-    site = open_site(data, tmp_path, **config)
+    site = open_site(split_site, tmp_path, **config)
     assert site.own_weights() is None
     assert site.train(weights, 0).meta["abstained"] is True
     after_one = site.own_weights()
-    open_site(data, tmp_path, **config).train(weights, 1)
+    open_site(split_site, tmp_path, **config).train(weights, 1)
     assert as_bytes(site.own_weights()) != as_bytes(after_one) != as_bytes(weights)
 
 
-def test_an_evaluation_holds_metrics_by_ordinal_and_no_patient(data, tmp_path):
-    result = open_site(data, tmp_path).evaluate(first_weights(), "final")
+def test_an_evaluation_holds_metrics_by_ordinal_and_no_patient(split_site, tmp_path):
+    result = open_site(split_site, tmp_path).evaluate(first_weights(), "final")
     assert result["role"] == "train"
     assert [row["case"] for row in result["cases"]] == [1]
     assert 0 <= result["cases"][0]["dice_WT"] <= 1
@@ -104,30 +95,30 @@ def test_an_evaluation_holds_metrics_by_ordinal_and_no_patient(data, tmp_path):
     assert (tmp_path / "pictures" / "final.png").is_file()
 
 
-def test_a_pooled_site_trains_in_pooled_runs_only_and_leaves_the_test_to_the_hospitals(data, tmp_path):
-    (data / "site.json").write_text('{"role": "pooled"}')
-    assert open_site(data, tmp_path, pooled=True).train(first_weights(), 0).diff
-    assert not open_site(data, tmp_path).train(first_weights(), 0).diff
-    assert open_site(data, tmp_path, pooled=True).evaluate(first_weights(), "final")["cases"] == []
+def test_a_pooled_site_trains_in_pooled_runs_only_and_leaves_the_test_to_the_hospitals(split_site, tmp_path):
+    (split_site / "site.json").write_text('{"role": "pooled"}')
+    assert open_site(split_site, tmp_path, pooled=True).train(first_weights(), 0).diff
+    assert not open_site(split_site, tmp_path).train(first_weights(), 0).diff
+    assert open_site(split_site, tmp_path, pooled=True).evaluate(first_weights(), "final")["cases"] == []
 
 
-def test_an_aborted_round_leaves_no_state(data, tmp_path):
+def test_an_aborted_round_leaves_no_state(split_site, tmp_path):
     with pytest.raises(TrainingStopped):
-        open_site(data, tmp_path).train(first_weights(), 0, should_stop=lambda: True)
+        open_site(split_site, tmp_path).train(first_weights(), 0, should_stop=lambda: True)
     assert not list(tmp_path.glob("state-*.pt"))
 
 
-def test_a_training_site_without_training_cases_is_refused(data, tmp_path):
-    ids = [case.id for case in find_cases([data])]
-    (data / "splits.json").write_text(json.dumps({"test": ids}))
+def test_a_training_site_without_training_cases_is_refused(split_site, tmp_path):
+    ids = [case.id for case in find_cases([split_site])]
+    (split_site / "splits.json").write_text(json.dumps({"test": ids}))
     with pytest.raises(InputError, match="no training cases"):
-        open_site(data, tmp_path)
+        open_site(split_site, tmp_path)
 
 
-def test_a_damaged_state_file_is_refused(data, tmp_path):
+def test_a_damaged_state_file_is_refused(split_site, tmp_path):
     (tmp_path / "state-0.pt").write_bytes(b"not a state")
     with pytest.raises(InputError, match="state file"):
-        open_site(data, tmp_path).train(first_weights(), 1)
+        open_site(split_site, tmp_path).train(first_weights(), 1)
 
 
 def test_the_device_is_the_one_asked_for_or_a_sentence():
