@@ -81,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--run", dest="run_folder", type=Path, required=True, help="a finished run")
     export.add_argument("--out", type=Path, required=True, help="program to write, .pt2")
 
+    significance = _command(
+        commands,
+        "significance",
+        _significance,
+        "compare finished runs case by case: intervals, paired tests",
+        "fedpac-me significance runs/fedavg runs/fedpac_me",
+    )
+    significance.add_argument("run_folders", metavar="RUN", type=Path, nargs="+", help="the first is compared with")
+
     report = _command(commands, "report", _report, "write the report of a run again", "fedpac-me report runs/demo")
     report.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run")
     return parser
@@ -193,6 +202,26 @@ def _export(args: argparse.Namespace) -> None:
     model, config = load_run_model(args.run_folder)
     save_program(export_program(model, config), config, args.out)
     print(f"Program: {args.out} (windows of {config.data.crop}³ voxels, presence mask and style in; region logits out)")
+
+
+def _significance(args: argparse.Namespace) -> None:
+    from fedpac_me.evaluation.statistics import compare, comparison_table
+
+    runs = {folder.name: folder / "cases.csv" for folder in args.run_folders}
+    if len(runs) != len(args.run_folders) or len(runs) < 2:
+        raise InputError("Name two or more runs whose folders have different names.")
+    reference = args.run_folders[0].name
+    found = {
+        "sites that trained": compare(runs, reference, "train"),
+        "sites that never trained": compare(runs, reference, "evaluate"),
+    }
+    if not any(found.values()):
+        raise InputError(
+            f"{args.run_folders[0]} has no test case of a shared final model; there is nothing to compare."
+        )
+    for sites, rows in found.items():
+        if rows:
+            print(f"Test cases of {sites}:\n{comparison_table(rows, reference)}")
 
 
 def _report(args: argparse.Namespace) -> None:
