@@ -128,7 +128,8 @@ def compare(runs: Mapping[str, Path], reference: str, role: str = "train") -> li
         role: of the sites that are looked at.
 
     Returns:
-        Nothing where ``reference`` has no such cases, else per run ``run``, ``mean`` and ``difference`` (``Interval``), ``p`` (Holm's) and ``worst_site``.
+        Nothing where ``reference`` has no such cases, else per run ``run``, ``mean`` and ``difference``
+        (``Interval``), ``p`` (Holm's) and ``worst_site``.
     """
     scores = {name: read_cases(path, role=role) for name, path in runs.items()}
     if not scores[reference]:
