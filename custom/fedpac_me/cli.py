@@ -90,6 +90,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     significance.add_argument("run_folders", metavar="RUN", type=Path, nargs="+", help="the first is compared with")
 
+    evaluate = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score anyone's label files against references",
+        "fedpac-me evaluate --pred predictions --ref references --csv scores.csv",
+    )
+    evaluate.add_argument(
+        "--pred", type=Path, required=True, metavar="PATH", help="a label file, or a folder of them named by case id"
+    )
+    evaluate.add_argument(
+        "--ref", type=Path, required=True, metavar="PATH", help="likewise; <id>, <id>_seg or <id>-seg (.nii.gz or .nii)"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    evaluate.add_argument("--csv", type=Path, metavar="FILE", help="file to write, one row a case")
+
     report = _command(commands, "report", _report, "write the report of a run again", "fedpac-me report runs/demo")
     report.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run")
     return parser
@@ -222,6 +238,17 @@ def _significance(args: argparse.Namespace) -> None:
     for sites, rows in found.items():
         if rows:
             print(f"Test cases of {sites}:\n{comparison_table(rows, reference)}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from fedpac_me.evaluation.evaluate_files import evaluate_files, means_table, write_rows
+
+    if args.csv is not None and args.csv.exists():
+        raise InputError(f"{args.csv} exists already. Choose another --csv; nothing is overwritten.")
+    result = evaluate_files(args.pred, args.ref, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    if args.csv is not None:
+        write_rows(args.csv, result["rows"])
+    print(json.dumps(result, indent=2, allow_nan=False) if args.json else means_table(result))
 
 
 def _report(args: argparse.Namespace) -> None:

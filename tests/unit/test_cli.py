@@ -5,7 +5,9 @@ from cases import write_case
 from fedpac_me.cli import main
 
 
-@pytest.mark.parametrize("command", ["phantom", "split", "check-data", "predict", "export", "significance", "report"])
+@pytest.mark.parametrize(
+    "command", ["phantom", "split", "check-data", "predict", "export", "evaluate", "significance", "report"]
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -38,7 +38,7 @@ def test_json_has_the_promised_fields(federated):
     assert list(report) == fields.split()
     assert (report["method"], report["config_hash"], report["seed"]) == ("fedavg", "0123456789ab", 3)
     assert list(report["sites"]) == ["site-1", "site-2", "site-5"]
-    figures = "role cases dice dice_nonempty hd95 voxel_accuracy null_predictor"
+    figures = "role cases dice dice_nonempty hd95 lesionwise_dice voxel_accuracy null_predictor"
     assert list(report["sites"]["site-1"]) == figures.split()
     assert report["rounds"][2]["rejected"][0]["site"] == "site-1"
     assert set(report["models"]) == {"final", "best"}

@@ -73,7 +73,8 @@ def lesion_scores(
     BraTS-2023-Metrics): a part of the prediction belongs to every lesion whose dilation it touches, and a lesion is
     compared with all its parts together; a part that belongs to no lesion, not even to an ignored one, is a false
     lesion whatever its size. With nothing to count Dice is 1 and HD95 0. Dice and counts are the script's; its HD95
-    weighs the surface by area, ours is MONAI's (see ``surface``).
+    weighs the surface by area (DeepMind's surface-distance), ours is MONAI's (see ``surface``): for two predictions of
+    a real case it is 0.16 to 0.36 mm larger than the script's in each region.
 
     Args:
         predicted: what was predicted.

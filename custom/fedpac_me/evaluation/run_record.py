@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedpac_me.errors import InputError
-from fedpac_me.evaluation.metrics import METRICS
+from fedpac_me.evaluation.metrics import BASIC_METRICS, METRICS
 from fedpac_me.labels import REGIONS
 
 FINAL_MODEL = "SRV_FL_global_model.pt"
@@ -232,7 +232,8 @@ def _by_model(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _check_case(case: dict[str, Any], where: str) -> None:
-    wrong = [name for name in METRICS if isinstance(case.get(name), (str, bool, type(None)))]
+    wanted = [name for name in METRICS if name in BASIC_METRICS or name in case]
+    wrong = [name for name in wanted if isinstance(case.get(name), (str, bool, type(None)))]
     if wrong:
         raise InputError(f"{where} has no number for {', '.join(wrong)}; was it written by another version?")
     for name in ("expert", "second_expert"):

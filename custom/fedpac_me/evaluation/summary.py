@@ -11,7 +11,7 @@ from typing import Any
 
 from fedpac_me.labels import REGIONS
 
-FIGURES = ("dice", "dice_nonempty", "hd95", "voxel_accuracy", "null_predictor")
+FIGURES = ("dice", "dice_nonempty", "hd95", "lesionwise_dice", "voxel_accuracy", "null_predictor")
 """What a site's summary says about its cases, beside its role and their number."""
 
 
@@ -20,7 +20,8 @@ def summarise_site(role: str, cases: Sequence[Mapping[str, Any]]) -> dict[str, A
 
     Returns:
         ``role``, ``cases`` and ``FIGURES``; ``dice_nonempty`` counts only cases whose truth has the region and is
-        ``None`` where none has. The ``mean`` of a figure is over its regions.
+        ``None`` where none has; ``lesionwise_dice`` is ``None`` for cases of before there was one. The ``mean`` of a
+        figure is over its regions.
     """
     return {
         "role": role,
@@ -28,6 +29,7 @@ def summarise_site(role: str, cases: Sequence[Mapping[str, Any]]) -> dict[str, A
         "dice": _by_region(cases, "dice"),
         "dice_nonempty": _with_mean({region: _nonempty_dice(cases, region) for region in REGIONS}),
         "hd95": _by_region(cases, "hd95"),
+        "lesionwise_dice": _by_region(cases, "lesion_dice"),
         "voxel_accuracy": _case_mean(case["voxel_accuracy"] for case in cases),
         "null_predictor": {
             "dice": _by_region(cases, "null_dice"),
@@ -105,7 +107,7 @@ def _average(values: Sequence[Any]) -> Any:
 
 
 def _by_region(cases: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float | None]:
-    return _with_mean({region: _case_mean(case[f"{metric}_{region}"] for case in cases) for region in REGIONS})
+    return _with_mean({region: _case_mean(case.get(f"{metric}_{region}") for case in cases) for region in REGIONS})
 
 
 def _nonempty_dice(cases: Sequence[Mapping[str, Any]], region: str) -> float | None:
