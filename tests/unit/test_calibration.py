@@ -1,53 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expected calibration error, by hand."""
-
-from __future__ import annotations
+"""Calibration of probabilities whose error can be computed by hand."""
 
 import numpy as np
 import pytest
 
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.calibration import expected_calibration_error
+from fedpac_me.labels import REGIONS
 
 BRAIN = np.ones((10, 10, 10), bool)
 
 
-def regions(values: np.ndarray) -> np.ndarray:
-    return np.stack([values] * 3)
+def channels(volume: np.ndarray) -> np.ndarray:
+    return np.stack([volume] * len(REGIONS))
 
 
-def test_what_comes_true_as_often_as_said_is_calibrated():
-    truth = np.zeros(BRAIN.shape, bool)
-    truth.ravel()[:800] = True
-    error = expected_calibration_error(regions(np.full(BRAIN.shape, 0.8)), regions(truth), BRAIN)
-    assert error == pytest.approx({"TC": 0, "WT": 0, "ET": 0}, abs=1e-3)
+def halves(share: float) -> np.ndarray:
+    """Truth of which the first ``share`` of the voxels are the region."""
+    return (np.arange(1000) < 1000 * share).reshape(10, 10, 10)
 
 
-def test_too_sure_by_three_tenths():
-    truth = np.zeros(BRAIN.shape, bool)
-    truth.ravel()[:500] = True
-    error = expected_calibration_error(regions(np.full(BRAIN.shape, 0.8)), regions(truth), BRAIN)
-    assert error["WT"] == pytest.approx(0.3, abs=1e-3)
+def test_what_comes_true_as_often_as_said_has_no_error():
+    assert expected_calibration_error(channels(np.full((10, 10, 10), 0.3)), channels(halves(0.3)), BRAIN) == (
+        pytest.approx(dict.fromkeys(REGIONS, 0.0), abs=1e-6)
+    )
 
 
-def test_bins_are_weighted_by_their_voxels():
-    probabilities, truth = np.full(BRAIN.shape, 0.9), np.ones(BRAIN.shape, bool)
-    probabilities[:2], truth[:2] = 0.1, False
-    truth[2:4] = False
-    # 200 voxels off by .1; 800 of which 600 come true: off by .9 - .75.
-    error = expected_calibration_error(regions(probabilities), regions(truth), BRAIN)
-    assert error["TC"] == pytest.approx(0.2 * 0.1 + 0.8 * 0.15, abs=1e-3)
+def test_the_sum_over_a_whole_brain_is_no_less_exact():
+    said = np.full((100, 100, 150), 0.9, np.float32)
+    truth = (np.arange(said.size) < 0.9 * said.size).reshape(said.shape)
+    found = expected_calibration_error(channels(said), channels(truth), np.ones(said.shape, bool))
+    assert found == pytest.approx(dict.fromkeys(REGIONS, 0.0), abs=1e-6)
 
 
-def test_outside_of_the_brain_nothing_counts():
-    brain = BRAIN.copy()
-    brain[5:] = False
-    probabilities, truth = np.full(BRAIN.shape, 1.0), np.ones(BRAIN.shape, bool)
-    truth[5:] = False
-    assert expected_calibration_error(regions(probabilities), regions(truth), brain)["ET"] == pytest.approx(0, abs=1e-6)
+def test_errors_of_bins_are_weighted_by_their_voxels():
+    """750 voxels at 0.9 of which 500 come true, 250 at 0.2 of which none does."""
+    said = np.where(np.arange(1000) < 750, 0.9, 0.2).reshape(10, 10, 10)
+    found = expected_calibration_error(channels(said), channels(halves(0.5)), BRAIN)
+    assert found == pytest.approx(dict.fromkeys(REGIONS, 0.75 * (0.9 - 2 / 3) + 0.25 * 0.2), abs=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [np.full((3, 10, 10, 10), 2.0), np.zeros((2, 10, 10, 10))])
-def test_logits_and_other_shapes_are_refused(wrong):
-    with pytest.raises(InputError):
-        expected_calibration_error(wrong, np.zeros((3, 10, 10, 10)), BRAIN)
+def test_each_region_has_its_own_error():
+    said = np.stack([np.full((10, 10, 10), value) for value in (0.0, 0.5, 1.0)])
+    found = expected_calibration_error(said, channels(halves(0.5)), BRAIN)
+    assert found == pytest.approx({"TC": 0.5, "WT": 0.0, "ET": 0.5}, abs=1e-6)
+
+
+def test_only_the_brain_counts():
+    brain = halves(0.5)
+    said = np.where(brain, 0.6, 1.0)  # outside the brain sure and wrong
+    found = expected_calibration_error(channels(said), channels(halves(0.3)), brain)
+    assert found == pytest.approx(dict.fromkeys(REGIONS, 0.0), abs=1e-6)
+
+
+def test_the_bins_are_the_callers():
+    """In one bin over- and underconfidence cancel."""
+    said, truth = np.where(halves(0.5), 0.9, 0.1), halves(0.5)
+    assert expected_calibration_error(channels(said), channels(truth), BRAIN, 1)["WT"] == pytest.approx(0, abs=1e-6)
+    assert expected_calibration_error(channels(said), channels(truth), BRAIN, 2)["WT"] == pytest.approx(0.1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("said", "brain", "bins", "sentence"),
+    [
+        (channels(np.zeros((10, 10, 9))), BRAIN, 15, "shape"),
+        (np.zeros((2, 10, 10, 10)), BRAIN, 15, "3 channels"),
+        (channels(np.zeros((10, 10, 10))), ~BRAIN, 15, "0 brain voxels"),
+        (channels(np.zeros((10, 10, 10))), BRAIN, 0, "0 bins"),
+        (channels(np.full((10, 10, 10), 1.5)), BRAIN, 15, "logits"),
+        (channels(np.full((10, 10, 10), np.nan)), BRAIN, 15, "logits"),
+    ],
+)
+def test_what_cannot_be_binned_is_refused(said, brain, bins, sentence):
+    with pytest.raises(InputError, match=sentence):
+        expected_calibration_error(said, channels(halves(0.5)), brain, bins)

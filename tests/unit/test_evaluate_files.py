@@ -1,105 +1,209 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anyone's label files against references: pairs, labels, grids, means."""
-
-from __future__ import annotations
+"""Label files of anyone against references: how they are matched, what is refused, what the command prints."""
 
 import csv
 import json
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
-from fedpac_me.evaluation.evaluate_files import evaluate_files, label_files
 
-from cases import LPS, save
+from cases import LPS, save, write_case
 from fedpac_me.cli import main
 from fedpac_me.errors import InputError
-from fedpac_me.evaluation.metrics import METRICS
+from fedpac_me.evaluation.evaluate_files import evaluate_files, label_files, means_table, pair_files
+from fedpac_me.evaluation.metrics import METRICS, case_metrics
+from fedpac_me.evaluation.summary import FIGURES
 
 
-def tumour(shift: int = 0, enhancing: int = 4) -> np.ndarray:
-    """A cube of oedema with an enhancing core (DHW, 20³)."""
-    labels = np.zeros((20, 20, 20), np.uint8)
-    labels[4 + shift : 14 + shift, 4:14, 4:14] = 2
-    labels[7 + shift : 11 + shift, 7:11, 7:11] = enhancing
-    return labels
+def labels(enhancing: int = 4, shift: int = 0) -> np.ndarray:
+    """A tumour of 6³ voxels with an enhancing middle."""
+    volume = np.zeros((16, 14, 12), np.uint8)
+    volume[4 + shift : 10 + shift, 4:10, 3:9] = 2
+    volume[6 + shift : 8 + shift, 6:8, 5:7] = enhancing
+    return volume
 
 
 @pytest.fixture
-def folders(tmp_path):
-    """Two cases: one predicted right, the other off by two voxels; the predictions write enhancing tumour as 3."""
-    for number, shift in ((1, 0), (2, 2)):
-        save(tmp_path / "pred" / f"case-{number}.nii.gz", tumour(shift, enhancing=3))
-        save(tmp_path / "ref" / f"case-{number}_seg.nii.gz", tumour())
-    return tmp_path / "pred", tmp_path / "ref"
+def folders(tmp_path) -> tuple[Path, Path]:
+    """Two cases: ``a`` predicted exactly, ``b`` off by a voxel."""
+    predictions, references = tmp_path / "predictions", tmp_path / "references"
+    for case, shift in (("a", 0), ("b", 1)):
+        save(predictions / f"{case}.nii.gz", labels(shift=shift))
+        save(references / f"{case}_seg.nii.gz", labels())
+    return predictions, references
 
 
-def test_each_sides_own_label_for_enhancing_tumour_is_found(folders):
+def test_figures_are_those_of_case_metrics(folders):
     result = evaluate_files(*folders)
-    assert result["cases"] == 2 and result["notes"] == []
-    right, shifted = result["rows"]
-    assert [right[f"dice_{region}"] for region in ("TC", "WT", "ET")] == [1.0, 1.0, 1.0]
-    assert shifted["dice_WT"] == pytest.approx(0.8) and shifted["dice_ET"] == pytest.approx(0.5)
-    assert result["dice"]["WT"] == pytest.approx(0.9)
+    assert result["cases"] == 2
+    assert [row["case"] for row in result["rows"]] == ["a", "b"]
+    assert result["rows"][1] == {"case": "b", **case_metrics(labels(shift=1), labels())}
+    assert result["dice"]["WT"] == pytest.approx((1 + 5 / 6) / 2)
+    assert set(FIGURES) < set(result)
+    assert result["notes"] == []
+
+
+@pytest.mark.parametrize("name", ["{}.nii.gz", "{}.nii", "{}_seg.nii.gz", "{}-seg.nii.gz", "{}-seg.nii"])
+def test_names_that_are_matched(tmp_path, name):
+    case = "BraTS-GLI-00000-000"
+    save(tmp_path / "pred" / f"{case}.nii.gz", labels())
+    save(tmp_path / "ref" / name.format(case), labels())
+    assert evaluate_files(tmp_path / "pred", tmp_path / "ref")["rows"][0]["case"] == case
+
+
+def test_references_may_lie_in_a_data_set_beside_its_images(tmp_path):
+    write_case(tmp_path / "data", "Case_1")
+    write_case(tmp_path / "data", "BraTS20_Training_355")
+    odd = tmp_path / "data" / "BraTS20_Training_355"
+    (odd / "BraTS20_Training_355_seg.nii.gz").rename(odd / "W39_1998.09.19_Segm.nii.gz")
+    expected = {"BraTS20_Training_355": "W39_1998.09.19_Segm.nii.gz", "Case_1": "Case_1_seg.nii.gz"}
+    assert {case: path.name for case, path in label_files(tmp_path / "data").items()} == expected
+    assert list(label_files(tmp_path / "data" / "Case_1")) == ["Case_1"]
 
 
 def test_two_files_are_a_pair_whatever_their_names(folders):
-    pred, ref = folders
-    result = evaluate_files(pred / "case-1.nii.gz", ref / "case-2_seg.nii.gz")
-    assert (result["cases"], result["dice"]["mean"]) == (1, 1.0)
+    predictions, references = folders
+    result = evaluate_files(predictions / "b.nii.gz", references / "a_seg.nii.gz")
+    assert [row["case"] for row in result["rows"]] == ["b"]
 
 
-def test_the_order_of_a_files_axes_does_not_matter(folders, tmp_path):
-    save(tmp_path / "ras.nii.gz", tumour(2)[::-1, ::-1], np.diag([1.0, 1.0, 1.0, 1.0]) + _shift(-19, -19))
-    turned = evaluate_files(tmp_path / "ras.nii.gz", folders[1] / "case-1_seg.nii.gz")
-    assert turned["dice"]["WT"] == pytest.approx(0.8)
+def test_a_file_is_looked_up_in_a_folder(folders):
+    predictions, references = folders
+    assert pair_files(predictions / "b.nii.gz", references) == (
+        {"b": (predictions / "b.nii.gz", references / "b_seg.nii.gz")},
+        [],
+    )
 
 
-def _shift(x: float, y: float) -> np.ndarray:
-    made = np.zeros((4, 4))
-    made[:2, 3] = x, y
-    return made
+def test_enhancing_tumour_is_3_or_4_by_folder(tmp_path):
+    for case in "ab":
+        save(tmp_path / "pred" / f"{case}.nii.gz", labels(3).astype(np.float32))
+        save(tmp_path / "ref" / f"{case}.nii.gz", labels(4 if case == "b" else 2))
+    rows = evaluate_files(tmp_path / "pred", tmp_path / "ref")["rows"]
+    assert [row["predicted_voxels_ET"] for row in rows] == [8, 8]
+    assert [row["truth_voxels_ET"] for row in rows] == [0, 8]
+    assert rows[1]["dice_ET"] == 1.0
 
 
-def test_files_without_a_counterpart_are_named_and_left_out(folders):
-    save(folders[0] / "case-9.nii.gz", tumour())
-    (note,) = evaluate_files(*folders)["notes"]
-    assert note.startswith("1 prediction has no reference") and "case-9" in note
+def test_a_folder_that_mixes_3_and_4_is_refused(tmp_path):
+    for case, enhancing in (("a", 3), ("b", 4)):
+        save(tmp_path / "pred" / f"{case}.nii.gz", labels(enhancing))
+        save(tmp_path / "ref" / f"{case}.nii.gz", labels())
+    with pytest.raises(InputError, match=r"Case b \(prediction\) has unknown labels in its segmentation: 4"):
+        evaluate_files(tmp_path / "pred", tmp_path / "ref")
+
+
+def test_files_of_other_orientation_are_turned(tmp_path):
+    save(tmp_path / "pred.nii.gz", labels()[::-1], LPS @ np.diag([-1.0, 1, 1, 1]) + np.eye(4, k=3) * -15)
+    save(tmp_path / "ref.nii.gz", labels())
+    assert evaluate_files(tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz")["dice"]["mean"] == 1.0
+
+
+def test_distances_are_in_millimetres_of_the_file(tmp_path):
+    spaced = LPS @ np.diag([2.0, 1, 1, 1])
+    save(tmp_path / "pred.nii.gz", labels(shift=1), spaced)
+    save(tmp_path / "ref.nii.gz", labels(), spaced)
+    row = evaluate_files(tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz")["rows"][0]
+    assert row == {"case": "pred", **case_metrics(labels(shift=1), labels(), (2.0, 1.0, 1.0))}
+    assert row["hd95_WT"] == 2.0
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("volume", "affine", "sentence"),
     [
-        (lambda pred: save(pred / "case-1.nii.gz", tumour()[:-1]), "has shape"),
-        (lambda pred: save(pred / "case-1.nii.gz", tumour(), 2 * LPS), "different affines"),
-        (lambda pred: save(pred / "case-1.nii.gz", tumour() + 5), "unknown labels"),
-        (lambda pred: save(pred / "case-1.nii", tumour()), "two label files"),
+        (labels()[:10], LPS, r"prediction has shape \(10, 14, 12\), the reference \(16, 14, 12\)"),
+        (labels(), LPS @ np.diag([1, 1, 1.5, 1]), "different affines"),
+        (labels(7), LPS, "unknown labels in its segmentation: 7"),
+        (labels() + np.float32(0.5), LPS, r"0\.5"),
     ],
 )
-def test_what_cannot_be_compared_is_a_sentence(folders, spoil, words):
-    spoil(folders[0])
-    with pytest.raises(InputError, match=words):
-        evaluate_files(*folders)
+def test_what_does_not_lie_on_the_reference_or_is_no_label_is_refused(folders, volume, affine, sentence):
+    predictions, references = folders
+    save(predictions / "b.nii.gz", volume, affine)
+    with pytest.raises(InputError, match=sentence):
+        evaluate_files(predictions, references)
 
 
-def test_nothing_to_compare_is_a_sentence(folders, tmp_path):
-    with pytest.raises(InputError, match="no file or folder"):
-        evaluate_files(tmp_path / "none", folders[1])
-    save(tmp_path / "other" / "x.nii.gz", tumour())
-    with pytest.raises(InputError, match="No prediction"):
-        evaluate_files(tmp_path / "other", folders[1])
+def test_files_without_a_counterpart_are_named(folders):
+    predictions, references = folders
+    save(predictions / "lost.nii.gz", labels())
+    for number in range(7):
+        save(references / f"c{number}_seg.nii.gz", labels())
+    result = evaluate_files(predictions, references)
+    assert result["cases"] == 2
+    assert result["notes"] == [
+        "1 prediction has no reference and is left out of the means: lost.",
+        "7 references have no prediction and are left out of the means: c0, c1, c2, c3, c4 and 2 more.",
+    ]
+    assert means_table(result).splitlines()[-2:] == result["notes"]
 
 
-def test_a_folder_of_cases_is_a_reference_too(case):
-    assert list(label_files(case.parent)) == ["Case_001"]
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda place: None, "no file or folder"),
+        (lambda place: place.mkdir(), "holds no label file"),
+        (lambda place: save(place / "other.nii.gz", labels()), "No prediction .* Predictions: other; references: a, b"),
+        (lambda place: [save(place / name, labels()) for name in ("a.nii", "a.nii.gz")], "Case a has two label files"),
+        (lambda place: place.write_text("x"), "not NIfTI by its name"),
+    ],
+)
+def test_places_without_a_pair_are_refused(folders, tmp_path, make, sentence):
+    place = tmp_path / "place"
+    make(place)
+    with pytest.raises(InputError, match=sentence):
+        evaluate_files(place, folders[1])
 
 
-def test_the_command_prints_means_or_json_and_writes_rows(folders, tmp_path, capsys):
-    words = ["evaluate", "--pred", str(folders[0]), "--ref", str(folders[1])]
-    assert main([*words, "--csv", str(tmp_path / "rows.csv")]) == 0
-    printed = capsys.readouterr().out
-    assert "2 cases" in printed and "Lesion-wise Dice" in printed and "Dice of predicting no tumour" in printed
-    with open(tmp_path / "rows.csv", newline="") as file:
-        assert [list(row) for row in csv.DictReader(file)] == [["case", *METRICS]] * 2
-    assert main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cases"] == 2
-    assert main([*words, "--csv", str(tmp_path / "rows.csv")]) == 2
+def run(*words) -> int:
+    return main(["evaluate", *(str(word) for word in words)])
+
+
+def test_the_command_prints_means_and_their_definitions(folders, capsys):
+    assert run("--pred", folders[0], "--ref", folders[1]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split() == ["2", "cases", "TC", "WT", "ET", "mean"]
+    assert lines[1].split() == ["Dice", "0.750", "0.917", "0.750", "0.806"]
+    assert [line[:20].strip() for line in lines[2:6]] == [
+        "Dice, cases with the",
+        "HD95 (mm)",
+        "Lesion-wise Dice",
+        "Dice of predicting n",
+    ]
+    assert lines[5].split()[-4:] == ["0.000"] * 4
+    assert all(word in out for word in ("BraTS 2020", "BraTS 2023", "MONAI"))
+    assert err.splitlines() == ["1 of 2: a", "2 of 2: b"]
+
+
+def test_the_command_writes_json_and_a_csv_but_over_nothing(folders, tmp_path, capsys):
+    out = tmp_path / "scores.csv"
+    assert run("--pred", folders[0], "--ref", folders[1], "--json", "--csv", out) == 0
+    result = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["case", *METRICS]
+    assert [float(row["dice_WT"]) for row in rows] == [row["dice_WT"] for row in result["rows"]]
+    assert run("--pred", folders[0], "--ref", folders[1], "--csv", out) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+
+
+def test_the_command_refuses_in_a_sentence(folders, tmp_path, capsys):
+    assert run("--pred", tmp_path / "missing", "--ref", folders[1]) == 2
+    assert capsys.readouterr().err.startswith("error: There is no file or folder")
+
+
+def test_a_truncated_file_is_refused(folders):
+    predictions, references = folders
+    path = predictions / "b.nii.gz"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match="cannot be read"):
+        evaluate_files(predictions, references)
+
+
+def test_a_trailing_axis_is_dropped(folders):
+    predictions, references = folders
+    nibabel.save(nibabel.Nifti1Image(labels()[..., None], LPS), predictions / "a.nii.gz")
+    assert evaluate_files(predictions, references)["rows"][0]["dice_WT"] == 1.0

@@ -46,6 +46,9 @@ def test_figures_counted_by_hand():
     assert scores["voxel_accuracy"] == (960 - wrong) / 960
     assert scores["null_voxel_accuracy"] == (960 - 64) / 960
     assert [scores[f"null_dice_{region}"] for region in REGIONS] == [0.0, 0.0, 0.0]
+    assert [scores[f"sensitivity_{region}"] for region in REGIONS] == [4 / 8, 48 / 64, 0.0]
+    assert [scores[f"specificity_{region}"] for region in REGIONS] == [1.0, 1.0, 1.0]
+    assert [scores[f"volume_error_{region}"] for region in REGIONS] == [-0.004, -0.016, -0.008]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,28 @@ def test_empty_regions_follow_brats_2020(predicted, true, dice, hd95):
     for region in REGIONS:
         assert (scores[f"dice_{region}"], scores[f"hd95_{region}"]) == (dice, hd95)
         assert scores[f"null_dice_{region}"] == (0 if true else 1)
+
+
+def test_sensitivity_and_specificity_where_one_side_is_empty():
+    """960 voxels, of which the box has 8; the convention of the BraTS 2023 script."""
+    box, everything = volume(l4=np.s_[1:3, 1:3, 1:3]), volume(l4=np.s_[:, :, :])
+    expected = {
+        (True, True): (1, 1),
+        (True, False): (0, 952 / 960),
+        (False, True): (0, 1),
+        (False, False): (1, 1),
+    }
+    for (predicted, true), figures in expected.items():
+        scores = case_metrics(box if predicted else volume(), box if true else volume())
+        assert (scores["sensitivity_ET"], scores["specificity_ET"]) == figures
+    full = case_metrics(everything, everything)
+    assert (full["sensitivity_ET"], full["specificity_ET"]) == (1, 1)
+
+
+def test_volume_error_is_in_millilitres():
+    truth, prediction = volume(l2=np.s_[0:1, 0:1, 0:8]), volume(l2=np.s_[0:2, 0:1, 0:8])
+    assert case_metrics(prediction, truth, (1, 2, 2.5))["volume_error_WT"] == pytest.approx(8 * 5 / 1000)
+    assert case_metrics(truth, prediction, (1, 2, 2.5))["volume_error_WT"] == pytest.approx(-8 * 5 / 1000)
 
 
 def test_distance_is_in_millimetres_along_each_axis():

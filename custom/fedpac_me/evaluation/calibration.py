@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from monai.metrics import calibration_binning
 
 from fedpac_me.errors import InputError
 from fedpac_me.labels import REGIONS
@@ -19,7 +17,10 @@ def expected_calibration_error(
     ECE = Σ_b n_b / n · |p̄_b - ȳ_b| over equal bins of the region's probability: n_b voxels, their mean probability
     p̄_b and the share ȳ_b of them that is the region (Naeini et al., AAAI 2015, for two classes). 0 is perfect. Outside
     the brain the answer is known, so that its voxels would only flatter the figure; most voxels inside are easy, too:
-    compare figures of the same cases only. MONAI sums in float32, to about three digits over a whole brain.
+    compare figures of the same cases only.
+
+    Not with MONAI's ``calibration_binning``: it adds up in float32, and over the 1.5 million voxels of a brain at 0.9
+    finds a mean probability of 0.886.
 
     Args:
         probabilities: CDHW, channels as ``REGIONS``, from 0 to 1.
@@ -43,7 +44,12 @@ def expected_calibration_error(
         raise InputError(f"Calibration needs a bin and a voxel; there are {bins} bins and {inside.sum()} brain voxels.")
     if not ((chosen >= 0) & (chosen <= 1)).all():
         raise InputError("Probabilities must lie between 0 and 1; were these logits?")
-    tensors = (torch.from_numpy(array.astype(np.float32))[None] for array in (chosen, truth[:, inside]))
-    predicted, observed, counts = (found[0].double() for found in calibration_binning(*tensors, num_bins=bins))
-    errors = ((predicted - observed).abs() * counts).nansum(dim=1) / inside.sum()
-    return dict(zip(REGIONS, errors.tolist(), strict=True))
+    errors = [_calibration_error(*pair, bins) for pair in zip(chosen, truth[:, inside], strict=True)]
+    return dict(zip(REGIONS, errors, strict=True))
+
+
+def _calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int) -> float:
+    """Of two flat arrays. What is left of n_b / n · |p̄_b - ȳ_b| are two sums a bin; float64, as ``bincount`` adds."""
+    number = np.minimum((probabilities * bins).astype(np.intp), bins - 1)
+    said, came_true = (np.bincount(number, weights, bins) for weights in (probabilities, truth))
+    return float(np.abs(said - came_true).sum() / probabilities.size)
