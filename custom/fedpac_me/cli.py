@@ -61,9 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--run", dest="run_folder", type=Path, required=True, help="a finished run; its final model is used"
     )
-    predict.add_argument("--case", type=Path, required=True, help="folder of one case: <id>/<id>_t1.nii.gz ...")
+    predict.add_argument(
+        "--case", type=Path, required=True, help="folder of one case: <id>/<id>_t1.nii.gz or <id>-t1n.nii.gz ..."
+    )
     predict.add_argument("--out", type=Path, required=True, help="label file to write, .nii or .nii.gz")
     predict.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    predict.add_argument(
+        "--enhancing",
+        type=int,
+        choices=[3, 4],
+        help="label to write for enhancing tumour (default: 3 for files named as from 2023 on, t1n ..., else 4)",
+    )
     predict.add_argument(
         "--own",
         type=Path,
@@ -199,15 +207,18 @@ def _check_data(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from fedpac_me.labels import LABELS
+    import numpy as np
+
+    from fedpac_me.labels import NECROTIC, OEDEMA
     from fedpac_me.learning.predict import add_own_part, load_run_model, predict_case
     from fedpac_me.learning.site import choose_device
 
     model, config = load_run_model(args.run_folder)
     if args.own is not None:
         add_own_part(model, args.own)
-    labels = predict_case(model, config, args.case, args.out, choose_device(args.device))
-    counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in LABELS[1:])
+    labels = predict_case(model, config, args.case, args.out, choose_device(args.device), args.enhancing)
+    counted = sorted({NECROTIC, OEDEMA, *np.unique(labels).tolist()} - {0})
+    counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in counted)
     print(f"Segmentation: {args.out} (voxels of {counts})")
 
 
