@@ -18,7 +18,7 @@ import pytest
 from flare_tools import ROOT
 
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _TIME_LEFT = re.compile(r"about .* left")
 _ONLY_ON_FIRST_USE = ("Installing into",)
 """Lines that depend on what is installed already, and so are left out on both sides."""
