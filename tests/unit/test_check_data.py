@@ -21,6 +21,8 @@ from fedpac_me.errors import InputError
 from fedpac_me.labels import MODALITIES
 from fedpac_me.storage import write_json
 
+pytestmark = pytest.mark.slow  # whole sites, processes or pages
+
 ALL = (*MODALITIES, "seg")
 RAS = np.diag([1.0, 1.0, 1.0, 1.0])
 

@@ -17,6 +17,8 @@ from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL
 from fedpac_me.learning.site import Site
 from fedpac_me.model.backbone import build_model, get_weights
 
+pytestmark = pytest.mark.slow  # whole sites, processes or pages
+
 ALL = (True,) * 4
 
 

@@ -27,6 +27,8 @@ from fedpac_me.data.splits import split_cases
 from fedpac_me.engine import run_federation
 from fedpac_me.errors import InputError
 
+pytestmark = pytest.mark.slow  # whole sites, processes or pages
+
 SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 NAMES = st.text("abcXYZ019_-", min_size=1, max_size=12)
 

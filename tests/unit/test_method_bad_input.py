@@ -25,6 +25,8 @@ from fedpac_me.labels import MODALITIES
 from fedpac_me.learning.site import Site
 from fedpac_me.model.backbone import build_model, get_weights
 
+pytestmark = pytest.mark.slow  # whole sites, processes or pages
+
 NORMS = ("batch", "instance")
 PLAIN, SQUARED = range(2)
 """Two imaging styles."""

@@ -21,6 +21,8 @@ from fedpac_me.data.splits import split_cases
 from fedpac_me.errors import InputError
 from fedpac_me.labels import LABELS, MODALITIES
 
+pytestmark = pytest.mark.slow  # writes whole data sets
+
 SITES = [f"site-{k}" for k in range(1, 6)]
 SIZE = (24, 25, 24)
 FEW = [plan for plan in writer.plan_cases(5) if plan.rng_key[1:] == (2, 0)]

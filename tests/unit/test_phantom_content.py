@@ -24,6 +24,8 @@ from fedpac_me.data.phantom.scanner import PROTOCOLS, thick_slices
 from fedpac_me.errors import InputError
 from fedpac_me.labels import MODALITIES
 
+pytestmark = pytest.mark.slow  # writes whole data sets
+
 
 def plans(seed: int = 0, **wanted) -> list[CasePlan]:
     complete = [plan for plan in plan_cases(seed) if not plan.hospital.missing]

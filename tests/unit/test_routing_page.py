@@ -15,6 +15,8 @@ from fedpac_me.evaluation.routing import contingency_table
 from fedpac_me.evaluation.routing_page import routing_sentence
 from fedpac_me.evaluation.run_record import FINAL_MODEL
 
+pytestmark = pytest.mark.slow  # whole sites, processes or pages
+
 
 @pytest.fixture(scope="module")
 def section(tmp_path_factory) -> str:

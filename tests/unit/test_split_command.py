@@ -9,6 +9,8 @@ from cases import write_case
 from fedpac_me.cli import main
 from fedpac_me.data.federation_split import read_split
 
+pytestmark = pytest.mark.slow  # whole sites, processes or pages
+
 NUMBERS = range(190, 240)  # TCIA02 24, TCIA03 12, TCIA04 8, TCIA05 4, TCIA06 2
 
 
