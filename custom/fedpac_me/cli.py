@@ -28,7 +28,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (
+        _add_phantom,
+        _add_split,
+        _add_check_data,
+        _add_predict,
+        _add_export,
+        _add_evaluate,
+        _add_significance,
+        _add_report,
+    ):
+        add(commands)
+    return parser
 
+
+def _add_phantom(commands) -> None:
     phantom = _command(
         commands, "phantom", _phantom, "write the five synthetic hospitals", "fedpac-me phantom --out data/phantom"
     )
@@ -38,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     phantom.add_argument("--seed", type=int, default=0)
 
-    _add_split(commands)
 
+def _add_check_data(commands) -> None:
     check = _command(
         commands,
         "check-data",
@@ -51,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     check.add_argument("--workers", type=int, metavar="N", help="processes to read with (default: one a core)")
 
+
+def _add_predict(commands) -> None:
     predict = _command(
         commands,
         "predict",
@@ -79,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a site's fedpac_me folder of the run, for the part that it keeps to itself",
     )
 
+
+def _add_export(commands) -> None:
     export = _command(
         commands,
         "export",
@@ -89,15 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--run", dest="run_folder", type=Path, required=True, help="a finished run")
     export.add_argument("--out", type=Path, required=True, help="program to write, .pt2")
 
-    significance = _command(
-        commands,
-        "significance",
-        _significance,
-        "compare finished runs case by case: intervals, paired tests",
-        "fedpac-me significance runs/fedavg runs/fedpac_me",
-    )
-    significance.add_argument("run_folders", metavar="RUN", type=Path, nargs="+", help="the first is compared with")
 
+def _add_evaluate(commands) -> None:
     evaluate = _command(
         commands,
         "evaluate",
@@ -114,9 +125,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     evaluate.add_argument("--csv", type=Path, metavar="FILE", help="file to write, one row a case")
 
+
+def _add_significance(commands) -> None:
+    significance = _command(
+        commands,
+        "significance",
+        _significance,
+        "compare finished runs case by case: intervals, paired tests",
+        "fedpac-me significance runs/fedavg runs/fedpac_me",
+    )
+    significance.add_argument("run_folders", metavar="RUN", type=Path, nargs="+", help="the first is compared with")
+
+
+def _add_report(commands) -> None:
     report = _command(commands, "report", _report, "write the report of a run again", "fedpac-me report runs/demo")
     report.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run")
-    return parser
 
 
 def _add_split(commands) -> None:

@@ -30,16 +30,16 @@ def test_only_a_lost_client_counts(tmp_path, line, lost):
 
 
 def test_the_simulators_process_is_killed_and_no_other(tmp_path):
-    wait = [sys.executable, "-c", "import time; time.sleep(600)"]
-    simulator = subprocess.Popen([*wait, "nvflare.private.fed.app.simulator.simulator"])
-    other = subprocess.Popen(wait)
+    until_told = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    simulator = subprocess.Popen([*until_told, "nvflare.private.fed.app.simulator.simulator"], stdin=subprocess.PIPE)
+    other = subprocess.Popen(until_told, stdin=subprocess.PIPE)
     (tmp_path / "error_log.txt").write_text("Communication error with client site-1")
     with LostSiteWatch(tmp_path / "error_log.txt", grace=0.0) as watch:
         assert simulator.wait(60) == -signal.SIGKILL
     assert watch.lost
     assert other.poll() is None
-    other.kill()
-    other.wait()
+    other.communicate()
+    assert other.returncode == 0
 
 
 def test_a_run_that_loses_a_site_starts_again_and_ends_well(tmp_path, hospitals, tiny_config):
