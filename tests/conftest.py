@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cases import write_case
+from fedpac_me.data import case_findings
 
 
 @pytest.fixture
@@ -38,6 +39,12 @@ def split_site(site_folder: Callable[..., Path]) -> Path:
     ids = sorted(path.name for path in folder.iterdir())
     (folder / "splits.json").write_text(json.dumps({"train": ids[:2], "validation": ids[2:3], "test": ids[3:]}))
     return folder
+
+
+@pytest.fixture
+def shape_of_the_tests_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cases of 24³ are as usual as BraTS' own shape; holds for one worker."""
+    monkeypatch.setattr(case_findings, "BRATS_SHAPE", (24, 24, 24))
 
 
 @pytest.fixture(scope="session")
