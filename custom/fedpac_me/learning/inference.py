@@ -56,9 +56,7 @@ def _surest(
     model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing, brain: np.ndarray
 ) -> tuple[Routing, np.ndarray]:
     """The candidate that is surest of its answer, the runner-up as its second, and the answer."""
-    answers = {
-        expert: predict_logits(model, scan, config, device, Routing(expert)) for expert in route.candidates
-    }  # fmt: skip
+    answers = {expert: predict_logits(model, scan, config, device, Routing(expert)) for expert in route.candidates}
     # The sort keeps the candidates' own order, nearest first, among equals.
     order = sorted(answers, key=lambda expert: expected_dice(answers[expert], brain), reverse=True)
     settled = replace(route, expert=order[0], second=order[min(1, len(order) - 1)], candidates=())
