@@ -168,9 +168,10 @@ def test_the_findings_do_not_depend_on_the_number_of_workers(site_folder, monkey
 def test_progress_is_told_now_and_then(site_folder):
     lines = []
     check_data(site_folder(cases=21), workers=1, progress=lines.append)
-    assert lines[0] == "Reading 21 cases with 1 process ..."
+    assert lines[0].startswith("Layout of BraTS up to 2022: ")
+    assert lines[1] == "Reading 21 cases with 1 process ..."
     assert lines[-1] == "21 of 21 cases read."
-    assert len(lines) == 11
+    assert len(lines) == 12
 
 
 def test_json_is_one_object_and_alone_on_stdout(case, capsys):

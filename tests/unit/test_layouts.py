@@ -7,7 +7,6 @@ from cases import save, write_case
 from fedpac_me.data.layouts import (
     FROM_2023,
     UP_TO_2022,
-    detect_layout,
     find_case,
     find_cases,
     layout_sentence,
@@ -92,12 +91,10 @@ def test_files_of_two_layouts_in_one_case_are_refused_unless_one_is_named(tmp_pa
 
 def test_a_folder_may_mix_layouts_case_by_case(tmp_path):
     write_old_case(tmp_path, "BraTS2021_00000")
-    assert detect_layout([tmp_path]) == UP_TO_2022
     for number in range(2):
         touch(tmp_path / f"BraTS-GLI-0000{number}-000", f"BraTS-GLI-0000{number}-000-t1n.nii.gz")
     cases = find_cases([tmp_path])
     assert [case.layout for case in cases] == [FROM_2023, FROM_2023, UP_TO_2022]
-    assert detect_layout([tmp_path]) == FROM_2023
     assert [case.id for case in find_cases([tmp_path], UP_TO_2022)] == ["BraTS2021_00000"]
     sentence = layout_sentence(cases)
     assert "1 cases as in BraTS up to 2022" in sentence and "2 cases as in BraTS 2023 and later" in sentence
@@ -106,7 +103,7 @@ def test_a_folder_may_mix_layouts_case_by_case(tmp_path):
 
 def test_a_folder_without_cases_says_what_was_expected(tmp_path):
     with pytest.raises(InputError, match=r"<id>_t1ce.*<id>-t1c"):
-        detect_layout([touch(tmp_path / "data" / "C", "notes.txt").parent])
+        find_cases([touch(tmp_path / "data" / "C", "notes.txt").parent])
 
 
 def test_listing_cases_reads_no_volume(tmp_path):

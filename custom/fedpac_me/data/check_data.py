@@ -20,7 +20,7 @@ from fedpac_me.data.case_pool import Inspect, Task, inspect_cases
 from fedpac_me.data.file_findings import words
 from fedpac_me.data.findings import SEVERITIES, CaseReport, Finding, counts_sentence, findings_table
 from fedpac_me.data.label_scheme import SCHEMES
-from fedpac_me.data.layouts import LAYOUTS, Case, find_case
+from fedpac_me.data.layouts import LAYOUTS, Case, find_case, layout_sentence
 from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.site import SiteSettings, folder_settings
 from fedpac_me.data.splits import split_cases
@@ -87,6 +87,8 @@ def check_data(
     found, findings = _find_everything(root)
     if not found and not findings:
         raise InputError(f"{root} holds no site whose cases could be read. Name a folder of cases, or of hospitals.")
+    if found:
+        progress(layout_sentence([each.case for each in found]))
     reports = _inspect_found(found, max_missing, min(workers, max(len(found), 1)), inspect, progress)
     for report in reports:
         findings += report.findings

@@ -35,8 +35,8 @@ class Batch:
     """``image`` (BCDHW, channels as ``MODALITIES``), ``present`` (BC), ``regions`` (BCDHW, channels as ``REGIONS``).
 
     ``experts`` says which one speaks for each sample, and ``styles`` (BS) what its scan looks like; empty and ``None``
-    where the model has no experts. ``second`` (BCDHW) and its
-    ``second_present`` (BC) are the same crops in another perspective, where one was asked for.
+    where the model has no experts. ``second`` (BCDHW) and its ``second_present`` (BC) are the same crops in another
+    perspective, where one was asked for.
     """
 
     image: torch.Tensor

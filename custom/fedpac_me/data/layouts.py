@@ -134,15 +134,6 @@ def find_cases(folders: Sequence[Path], layout: Layout | None = None) -> list[Ca
     return [cases[id_] for id_ in sorted(cases)]
 
 
-def detect_layout(folders: Sequence[Path]) -> Layout:
-    """The layout of the cases below ``folders``; where they are mixed, that of most of them. ``sentence`` says it.
-
-    Raises:
-        InputError: as ``find_cases``.
-    """
-    return _most_common(find_cases(folders))
-
-
 def layout_sentence(cases: Sequence[Case]) -> str:
     """Which layouts ``cases`` (at least one) are in, and how many in each where they are mixed."""
     counts = Counter(case.layout for case in cases)
