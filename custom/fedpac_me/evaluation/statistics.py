@@ -129,7 +129,7 @@ def compare(runs: Mapping[str, Path], reference: str, role: str = "train") -> li
 
     Returns:
         Nothing where ``reference`` has no such cases, else per run ``run``, ``mean`` and ``difference``
-        (``Interval``), ``p`` (Holm's) and ``worst_site``.
+        (``Interval``), ``p`` (Holm's), ``worst_site`` and ``spread``.
     """
     scores = {name: read_cases(path, role=role) for name, path in runs.items()}
     if not scores[reference]:
@@ -143,6 +143,7 @@ def compare(runs: Mapping[str, Path], reference: str, role: str = "train") -> li
             "difference": bootstrap(found),
             "p": corrected[name],
             "worst_site": worst_site(scores[name]),
+            "spread": spread(scores[name]),
         }
         for name, found in differences.items()
     ]
@@ -152,12 +153,12 @@ def comparison_table(rows: Sequence[Mapping[str, object]], reference: str) -> st
     """``compare``'s answer as plain text."""
     width = max(len("run"), *(len(str(row["run"])) for row in rows))
     versus = f"against {reference} [95 %]".ljust(25)
-    lines = [f"{'run'.ljust(width)}  mean Dice [95 %]      {versus}  p (Holm)  worst site"]
+    lines = [f"{'run'.ljust(width)}  mean Dice [95 %]      {versus}  p (Holm)  best - worst  worst site"]
     for row in rows:
         mean, change, (site, dice) = row["mean"], row["difference"], row["worst_site"]
         lines.append(
             f"{str(row['run']).ljust(width)}  {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]  "
             + f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]".ljust(len(versus))
-            + f"  {row['p']:8.4f}  {site} {dice:.3f}"
+            + f"  {row['p']:8.4f}  {row['spread']:12.3f}  {site} {dice:.3f}"
         )
     return "\n".join(lines)
