@@ -233,8 +233,8 @@ def _predict(args: argparse.Namespace) -> None:
     import numpy as np
 
     from fedpac_me.labels import NECROTIC, OEDEMA
+    from fedpac_me.learning.device import choose_device
     from fedpac_me.learning.predict import add_own_part, load_run_model, predict_case
-    from fedpac_me.learning.site import choose_device
 
     model, config = load_run_model(args.run_folder)
     if args.own is not None:

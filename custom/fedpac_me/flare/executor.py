@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
@@ -26,7 +28,7 @@ from fedpac_me.errors import InputError
 from fedpac_me.flare.error_reply import error_reply
 from fedpac_me.flare.key_search import TASK_STYLE
 from fedpac_me.flare.private_log import append_private_log
-from fedpac_me.learning.site import Site
+from fedpac_me.learning.site import SCANS_FOLDER, Site
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
 
 _logger = logging.getLogger(__name__)
@@ -76,8 +78,10 @@ class FedPacMeExecutor(Executor):
             )
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Shows the site's progress in the admin console (``show_stats``)."""
+        """Shows the site's progress in the admin console (``show_stats``); deletes what only the job needed."""
         super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.END_RUN:
+            shutil.rmtree(self._folder(fl_ctx) / SCANS_FOLDER, ignore_errors=True)
         if event_type == InfoCollector.EVENT_TYPE_GET_STATS:
             collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
             if collector is not None:

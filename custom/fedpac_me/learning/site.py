@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from fedpac_me import __version__
 from fedpac_me.config import Config
 from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import Case, acquisition_facts
+from fedpac_me.data.prefetch import prefetched
 from fedpac_me.data.scan import Scan, load_scan
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import SiteSettings
 from fedpac_me.data.splits import split_cases
 from fedpac_me.data.style import known_figures
@@ -29,6 +32,7 @@ from fedpac_me.federation.moments import to_moments
 from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.labels import REGIONS
+from fedpac_me.learning.device import choose_device
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
@@ -36,6 +40,8 @@ from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, Tra
 from fedpac_me.model.backbone import build_model, get_weights, own_state, set_own_state, set_weights
 from fedpac_me.model.router import Routing
 
+SCANS_FOLDER = "scans"
+"""Below a site's own folder: its prepared scans, where its settings name no ``cache``."""
 Weights = Mapping[str, np.ndarray]
 _NO_META: Mapping[str, Any] = {}
 
@@ -69,8 +75,8 @@ class Site:
             )
         self.trainer = Trainer(build_model(config), config, self.device)
         self._folder = folder
+        self._scans = ScanCache(settings.cache or folder / SCANS_FOLDER, config.data)
         self._crops: TrainingCrops | None = None
-        self._validation: list[Scan] | None = None
         self._site_styles: np.ndarray | None = None
 
     def answer(self, question: Mapping[str, Any]) -> keys.Answer | None:
@@ -152,7 +158,7 @@ class Site:
         """The training scans, read on first use."""
         if self._crops is None:
             augmentation = crop_augmentation(self.config)
-            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, augmentation)
+            self._crops = TrainingCrops(self.split.train, self._scans, self.config.seed, self.name, augmentation)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:
@@ -207,7 +213,8 @@ class Site:
     def _trained(self, round_number: int, experts: list[int] | None, should_stop: Callable[[], bool]) -> RoundResult:
         learning = self.config.learning
         batches = self.crops.batches(round_number, learning.steps_per_round, learning.batch, experts)
-        return self.trainer.train_round(batches, round_number * learning.steps_per_round, should_stop)
+        with closing(prefetched(batches)) as ahead:
+            return self.trainer.train_round(ahead, round_number * learning.steps_per_round, should_stop)
 
     def _learned(self, weights: Weights, experts: list[int] | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the round changed in ``weights``, and the facts by which the server merges it."""
@@ -241,11 +248,10 @@ class Site:
         """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""
         if round_number % self.config.evaluation.validation_every or not self.split.validation:
             return {}
-        if self._validation is None:
-            self._validation = [self._load(case) for case in self.split.validation]
+        scans = (self._scans.load(case).scan for case in self.split.validation)
         scores = [
             region_dice(self._predict(scan, should_stop, self._route(scan)).labels[scan.box], scan.labels).values()
-            for scan in self._validation
+            for scan in scans
         ]
         means = np.mean([list(score) for score in scores], axis=0)
         dice = {f"dice_{region}": float(mean) for region, mean in zip(REGIONS, means, strict=True)}
@@ -273,19 +279,3 @@ class Site:
             "seconds": time.monotonic() - start,
             **facts,
         }
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device named in the site's settings; ``auto`` takes CUDA where there is some, else the CPU.
-
-    Raises:
-        InputError: torch does not know the device, or it is not there.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=wanted).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f'The site\'s device \'{wanted}\' cannot be used: {str(error).splitlines()[0]} Use "auto" or "cpu".'
-        ) from None
