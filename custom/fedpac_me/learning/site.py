@@ -21,7 +21,7 @@ from fedpac_me.data.prefetch import prefetched
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import SiteSettings
-from fedpac_me.data.splits import split_cases
+from fedpac_me.data.splits import site_cases
 from fedpac_me.data.style import known_figures
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.expert_picture import OwnedScans
@@ -67,7 +67,7 @@ class Site:
         if self.device.type == "cpu":
             torch.set_num_threads(config.learning.cpu_threads)
         torch.use_deterministic_algorithms(self.device.type == "cpu")
-        self.split = split_cases(settings.data, settings.splits)
+        self.split = site_cases(settings)
         if self.trains and not self.split.train:
             raise InputError(
                 f"Site {name} has the role '{self.role}' but no training cases. "
