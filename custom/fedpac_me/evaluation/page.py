@@ -12,6 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedpac_me.evaluation.curves import LineStyle, line_styles, metric_curve, seconds_curve
+from fedpac_me.evaluation.details import detail_tables
 from fedpac_me.evaluation.metrics import CONVENTION
 from fedpac_me.evaluation.picture import LABEL_COLOURS, LABEL_NAMES, data_uri
 from fedpac_me.evaluation.routing_page import routing_view
@@ -40,6 +41,7 @@ def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
         verdict=verdict(report, record.local_only),
         keys=(*REGIONS, "mean"),
         groups=_groups(report),
+        details=detail_tables(report, _groups(report), ABSENT),
         routing=routing_view(record, report.get("routing"), styles),
         convention=CONVENTION,
         hd95_definition=HD95_DEFINITION,
