@@ -34,7 +34,7 @@ def rows_of(run: Path) -> Rows:
 
 
 def numbers(rows: Rows, column: str) -> np.ndarray:
-    return np.array([float(row[column] or "nan") for row in rows])
+    return np.array([float(row.get(column) or "nan") for row in rows])
 
 
 def mean(values) -> float:
@@ -66,6 +66,7 @@ def site_figures(rows: Rows) -> dict[str, float]:
         "hd95_nonempty": by_region(lambda region: mean(where_it_is("hd95", region))),
         "absolute_volume_error": by_region(lambda region: mean(abs(numbers(rows, f"volume_error_{region}")))),
         "voxel_accuracy": mean(numbers(rows, "voxel_accuracy")),
+        "pair_matching_accuracy": mean(numbers(rows, "pair_matching_accuracy")),
         "null_predictor": {
             "dice": by_region(lambda region: mean(numbers(rows, f"null_dice_{region}"))),
             "voxel_accuracy": mean(numbers(rows, "null_voxel_accuracy")),

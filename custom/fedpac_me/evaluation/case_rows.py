@@ -10,6 +10,7 @@ from typing import Any
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.calibration import CALIBRATION
 from fedpac_me.evaluation.metrics import BASIC_METRICS, METRICS
+from fedpac_me.evaluation.pair_matching import PAIR_MATCHING
 from fedpac_me.labels import REGIONS
 
 MOST_EXPERTS = 1000
@@ -22,7 +23,10 @@ SCORES = (*METRICS, *CALIBRATION)
 """The columns of ``cases.csv`` that every case has, though an older run leaves some of them empty."""
 
 _EXPERTS = ("expert", "second_expert")
-_NUMBERS_OR_UNKNOWN = (*CALIBRATION, "distance", "far", *(f"second_dice_{region}" for region in REGIONS))
+_NUMBERS_OR_UNKNOWN = (
+    *(*CALIBRATION, PAIR_MATCHING, "distance", "far"),
+    *(f"second_dice_{region}" for region in REGIONS),
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _MOST_BITS = 1000  # a larger integer is no float
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fedpac_me.evaluation.calibration import CALIBRATION_DEFINITION
 from fedpac_me.evaluation.lesions import LESION_DEFINITION
+from fedpac_me.evaluation.pair_matching import PAIR_MATCHING
 from fedpac_me.labels import REGIONS
 
 _KEYS = (*REGIONS, "mean")
@@ -74,6 +75,12 @@ def detail_tables(report: Mapping[str, Any], groups: Iterable[Group], absent: st
         }
         for title, caption, wanted in _TABLES
     ]
+
+
+def pair_matching(report: Mapping[str, Any], groups: Iterable[Group]) -> list[tuple[str, float]]:
+    """Names and pair-matching accuracies of sites and groups; empty in a run that was not asked for them."""
+    named = ((name, summary[PAIR_MATCHING]) for name, summary in (*report["sites"].items(), *groups))
+    return [(name, value) for name, value in named if value is not None]
 
 
 def _rows(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from fedpac_me.evaluation.pair_matching import PAIR_MATCHING
 from fedpac_me.labels import REGIONS
 
 LABEL_FIGURES = (
@@ -17,8 +18,8 @@ LABEL_FIGURES = (
 )  # fmt: skip
 """What a summary can say of cases whose predicted labels are known."""
 
-FIGURES = (*LABEL_FIGURES, "ece", "null_ece")
-"""What a site's summary says about its cases, beside its role and their number; the last two need probabilities."""
+FIGURES = (*LABEL_FIGURES, "ece", "null_ece", PAIR_MATCHING)
+"""What a site's summary says about its cases, beside its role and their number; the last three need the network."""
 
 
 def summarise_site(role: str, cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def summarise_site(role: str, cases: Sequence[Mapping[str, Any]]) -> dict[str, A
     Returns:
         ``role``, ``cases`` and ``FIGURES``; ``…_nonempty`` counts only cases whose truth has the region and is ``None``
         where none has; ``volume_error`` lets too much and too little cancel, ``absolute_volume_error`` does not. A
-        figure is ``None`` for cases of before there was one. The ``mean`` of a figure is over its regions.
+        figure that some case lacks, as those of before there was one, is ``None``. The ``mean`` of a figure is over its
+        regions.
     """
     return {
         "role": role,
@@ -49,6 +51,7 @@ def summarise_site(role: str, cases: Sequence[Mapping[str, Any]]) -> dict[str, A
         },
         "ece": _by_region(cases, "ece"),
         "null_ece": _by_region(cases, "null_ece"),
+        PAIR_MATCHING: _case_mean(case.get(PAIR_MATCHING) for case in cases),
     }
 
 

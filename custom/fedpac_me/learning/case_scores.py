@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from fedpac_me.data.scan import Scan
 from fedpac_me.evaluation.calibration import case_calibration
 from fedpac_me.evaluation.metrics import case_metrics, region_dice
+from fedpac_me.evaluation.pair_matching import PAIR_MATCHING, pair_matching_accuracy
 from fedpac_me.learning.inference import Prediction
 from fedpac_me.model.router import Routing
 
@@ -29,3 +35,13 @@ def routing_facts(route: Routing, second: Prediction, scan: Scan) -> dict[str, f
         "second_expert": route.by_second().expert,
         **{f"second_dice_{region}": dice for region, dice in scores.items()},
     }
+
+
+def with_pair_matching(
+    rows: Sequence[dict[str, Any]], encoded: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[dict[str, Any]]:
+    """All of a site's rows with their pair-matching accuracy, or as they are where no scan was ``encoded`` (twice)."""
+    if not encoded:
+        return list(rows)
+    scores = pair_matching_accuracy(*zip(*encoded, strict=True))
+    return [row | {PAIR_MATCHING: score} for row, score in zip(rows, scores, strict=True)]

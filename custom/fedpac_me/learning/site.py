@@ -29,7 +29,8 @@ from fedpac_me.federation.moments import to_moments
 from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.labels import REGIONS
-from fedpac_me.learning.case_scores import case_scores, routing_facts
+from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
+from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
@@ -124,7 +125,7 @@ class Site:
         A pooled site has none of its own: the test cases belong to the hospitals they came from.
         """
         self._receive_whole(weights, SiteState.load(self._folder, self.device))
-        rows, owned = [], OwnedScans(self.name)
+        rows, owned, encoded = [], OwnedScans(self.name), []
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
             scan = self._load(case)
@@ -134,10 +135,11 @@ class Site:
                 metrics |= routing_facts(route, self._predict(scan, should_stop, route.by_second()), scan)
                 owned.add(route.expert, route.distance, scan.image, scan.present)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
+            encoded += encoded_twice(self.trainer.model, scan, self.config, self.device, route)
             if ordinal == 1:
                 self._draw(scan, labels, model_name)
         owned.draw(self._folder, model_name)
-        return {"role": self.role, "cases": rows}
+        return {"role": self.role, "cases": with_pair_matching(rows, encoded)}
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
         """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
