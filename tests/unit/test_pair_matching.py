@@ -109,7 +109,7 @@ def test_the_report_names_it_and_says_what_it_is_not(tmp_path):
         case[PAIR_MATCHING] = score
     path.write_text(json.dumps(content))
     text = write_report(run).read_text()
-    assert "<h3>Pair-matching accuracy</h3>" in text and "It is no segmentation result" in text
+    assert ">Pair-matching accuracy</h3>" in text and "It is no segmentation result" in text
     assert PAIR_MATCHING_DEFINITION.split(".")[0].split("'")[1] in text
     report = read_json(run / "report.json")
     assert report["sites"]["site-1"][PAIR_MATCHING] == report["mean"][PAIR_MATCHING] == 0.75

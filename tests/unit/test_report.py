@@ -76,7 +76,7 @@ def test_page_stands_alone_and_every_table_says_its_convention(federated):
     assert not {"script", "link"} & set(page.tags)
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
     assert not re.search(r"url\((?!#)|@import", text)
-    assert page.tags.count("table") == page.tags.count("caption") == 5
+    assert page.tags.count("table") == page.tags.count("caption") == 6
     assert [b64decode(link.split(",")[1])[8:].decode() for link in page.links if link[0] == "d"] == [
         f"{site} {FINAL_MODEL}" for site in ("site-1", "site-2", "site-5")
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the report's page below its headline: lesion by lesion, what was found, and how far to believe it."""
+"""Tables of the report's page below its headline: lesions, volumes, and whether the network knows how sure to be."""
 
 from __future__ import annotations
 
@@ -31,28 +31,32 @@ class _Columns:
 _TABLES = (
     (
         "Lesion by lesion",
-        f"{LESION_DEFINITION}; where there is nothing to count, Dice is 1 and HD95 0. HD95 of cases with the region "
-        "leaves out those whose truth has none of it. Sensitivity is the share of the truth that was found, voxel by "
-        "voxel; where the truth is empty, 1 if nothing was predicted, else 0",
+        f"{LESION_DEFINITION}; where there is nothing to count, Dice is 1 and HD95 0. HD95 over the cases with the "
+        "region, voxels of all lesions together, leaves out cases whose truth has none of it, and with them most of "
+        "what the convention's 373.13 mm does to the mean",
         (
             _Columns("Lesion-wise Dice", "lesionwise_dice"),
             _Columns("Lesion-wise HD95 (mm)", "lesionwise_hd95", "{:.1f}"),
             _Columns("HD95, cases with the region (mm)", "hd95_nonempty", "{:.1f}"),
-            _Columns("Sensitivity", "sensitivity"),
         ),
     ),
     (
-        "Volumes and calibration",
-        "Volume error is predicted minus true volume: above 0 too much was predicted. Its mean lets too much and too "
-        "little cancel, that of its size does not. Specificity is the share of everything outside the region that was "
-        f"left alone, background included: near 1 for everyone. {CALIBRATION_DEFINITION}",
+        "What was found and how much of it",
+        "Sensitivity is the share of a region's voxels that were found; where the truth has none, 1 if nothing was "
+        "predicted, else 0. Specificity is the share of all other voxels that were left alone, background included: "
+        "near 1 for everyone. Volume error is predicted minus true volume, above 0 where too much was predicted; in "
+        "its mean too much and too little cancel, in that of its size they do not",
         (
+            _Columns("Sensitivity", "sensitivity"),
+            _Columns("Specificity", "specificity", "{:.4f}", REGIONS),
             _Columns("Volume error (mL)", "volume_error", "{:+.2f}", REGIONS),
             _Columns("Its size (mL)", "absolute_volume_error", "{:.2f}", REGIONS),
-            _Columns("Specificity", "specificity", "{:.4f}", REGIONS),
-            _Columns("ECE", "ece", "{:.4f}"),
-            _Columns("ECE of “nothing”", "null_ece", "{:.4f}"),
         ),
+    ),
+    (
+        "Calibration",
+        CALIBRATION_DEFINITION,
+        (_Columns("ECE", "ece", "{:.4f}"), _Columns("ECE of “nothing”", "null_ece", "{:.4f}")),
     ),
 )
 
