@@ -25,14 +25,16 @@ from fedpac_me.data.splits import site_cases
 from fedpac_me.data.style import known_figures
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.expert_picture import OwnedScans
-from fedpac_me.evaluation.metrics import case_metrics, region_dice
+from fedpac_me.evaluation.metrics import region_dice
 from fedpac_me.evaluation.picture import case_picture
 from fedpac_me.federation import keys
 from fedpac_me.federation.moments import to_moments
 from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.labels import REGIONS
+from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
 from fedpac_me.learning.device import choose_device
+from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
@@ -129,22 +131,21 @@ class Site:
         A pooled site has none of its own: the test cases belong to the hospitals they came from.
         """
         self._receive_whole(weights, SiteState.load(self._folder, self.device))
-        rows, owned = [], OwnedScans(self.name)
+        rows, owned, encoded = [], OwnedScans(self.name), []
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
             scan = self._load(case)
-            prediction = self._predict(scan, should_stop, self._route(scan))
-            truth = scan.uncrop(scan.labels)
-            metrics = case_metrics(prediction.labels, truth, scan.spacing_mm)
+            labels, route, metrics = self._scored(scan, should_stop)
             seconds = time.monotonic() - start
-            if prediction.route is not None:
-                metrics |= self._routing_facts(scan, prediction.route, truth, should_stop)
-                owned.add(prediction.route.expert, prediction.route.distance, scan.image, scan.present)
+            if route is not None:
+                metrics |= routing_facts(route, self._predict(scan, should_stop, route.by_second()), scan)
+                owned.add(route.expert, route.distance, scan.image, scan.present)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
+            encoded += encoded_twice(self.trainer.model, scan, self.config, self.device, route)
             if ordinal == 1:
-                self._draw(scan, prediction.labels, model_name)
+                self._draw(scan, labels, model_name)
         owned.draw(self._folder, model_name)
-        return {"role": self.role, "cases": rows}
+        return {"role": self.role, "cases": with_pair_matching(rows, encoded)}
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
         """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
@@ -193,18 +194,12 @@ class Site:
             return diff
         return {name: value for name, value in diff.items() if (e := expert_of(name)) is None or mass[e] > 0}
 
-    def _routing_facts(
-        self, scan: Scan, route: Routing, truth: np.ndarray, should_stop: Callable[[], bool]
-    ) -> dict[str, float | int]:
-        """Who spoke for a test case, how far the case is from the key, and what the next expert would have scored."""
-        second = region_dice(self._predict(scan, should_stop, route.by_second()).labels, truth)
-        return {
-            "expert": route.expert,
-            "distance": route.distance,
-            "far": int(route.far),
-            "second_expert": route.by_second().expert,
-            **{f"second_dice_{region}": dice for region, dice in second.items()},
-        }
+    def _scored(
+        self, scan: Scan, should_stop: Callable[[], bool]
+    ) -> tuple[np.ndarray, Routing | None, dict[str, float | int | None]]:
+        """Labels of a test case, who spoke for it, and its scores. Its logits, the largest part, are let go."""
+        prediction = self._predict(scan, should_stop, self._route(scan))
+        return prediction.labels, prediction.route, case_scores(prediction, scan)
 
     @property
     def _keeps_own_model(self) -> bool:
