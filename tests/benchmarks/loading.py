@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What preparing, keeping and cutting scans of BraTS' size costs: the tables of docs/results/loading.md.
+"""What preparing, keeping and cutting scans of BraTS' size costs.
 
     python tests/benchmarks/loading.py          about 10 minutes
 
@@ -32,23 +32,23 @@ from full_size_cases import write_full_size_cases
 ROOT = Path(__file__).parents[2]
 FEW, MANY = 3, 9
 CROP = 128
+BATCH = 2
 STEPS = 4
 
 
-def main() -> None:
-    """Print the tables."""
+def measure(folder: Path) -> list[str]:
+    """Lines of the three tables; ``folder`` is filled with cases and their prepared scans."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="fedpac_me_loading_") as scratch:
-        folder = Path(scratch)
-        write_full_size_cases(folder / "data", MANY)
-        cases = find_cases([folder / "data"])
-        print("| what | s a case | MB a case |\n|---|---|---|", *_forms(cases[:FEW], folder), sep="\n", flush=True)
-        print("\n| 128³ crops, batch 2 | s a step | of it waiting for the batch |\n|---|---|---|", flush=True)
-        for method in ("fedavg", "fedpac_me"):
-            print(*_waiting(method, cases[:FEW], folder), sep="\n", flush=True)
-        print("\n| cases | anonymous memory after a pass over all crops (MiB) |\n|---|---|", flush=True)
-        for count in (FEW, MANY):
-            print(f"| {count} | {_memory_in_a_process(folder, count):.0f} |", flush=True)
+    write_full_size_cases(folder / "data", MANY)
+    cases = find_cases([folder / "data"])
+    return [
+        "| what | s a case | MB a case |\n|---|---|---|",
+        *_forms(cases[:FEW], folder),
+        f"\n| {CROP}³ crops, batch {BATCH} | s a step | of it waiting for the batch |\n|---|---|---|",
+        *(row for method in ("fedavg", "fedpac_me") for row in _waiting(method, cases[:FEW], folder)),
+        "\n| cases | memory of the process itself after training passed over all of them twice (MiB) |\n|---|---|",
+        *(f"| {count} | {_memory_in_a_process(folder, count):.0f} |" for count in (FEW, MANY)),
+    ]
 
 
 def _forms(cases: list[Case], folder: Path) -> Iterator[str]:
@@ -98,7 +98,10 @@ def _unpacked(path: Path) -> list[np.ndarray]:
 
 
 def _waiting(method: str, cases: list[Case], folder: Path) -> Iterator[str]:
-    """Share of a training step spent waiting for its batch, with the next one prefetched and without."""
+    """Share of a training step spent waiting for its batch, with the next one prefetched and without.
+
+    The first batch of a round has no step to hide behind and is told apart.
+    """
     config = load_config(ROOT / f"app_configs/{method}.json", {"data": {"crop": CROP}})
     trainer = Trainer(build_model(config), config, torch.device("cpu"))
     for name, source in (("prefetched", prefetched), ("without", iter)):
@@ -107,7 +110,6 @@ def _waiting(method: str, cases: list[Case], folder: Path) -> Iterator[str]:
         start = time.monotonic()
         trainer.train_round(_timing(source(batches), waits), 40)
         whole = time.monotonic() - start
-        # The first batch has no step to hide behind: it is waited for once a round, not once a step.
         steps = whole - waits[0]
         share = f"{sum(waits[1:]) / steps:.2%} (first of a round: {waits[0]:.2f} s)"
         yield f"| {config.method}, {name} | {steps / STEPS:.1f} | {share} |"
@@ -116,7 +118,7 @@ def _waiting(method: str, cases: list[Case], folder: Path) -> Iterator[str]:
 def _batches(config: Config, cases: list[Case], folder: Path) -> Iterator[Batch]:
     crops = TrainingCrops(cases, ScanCache(folder / "scans", config.data), 0, "site", crop_augmentation(config))
     experts = [number % config.model.experts for number in range(len(cases))] if config.model.experts > 1 else None
-    return crops.batches(config.federation.rounds - 1, STEPS, 2, experts)
+    return crops.batches(config.federation.rounds - 1, STEPS, BATCH, experts)
 
 
 def _timing(batches: Iterator[Batch], waits: list[float]) -> Iterator[Batch]:
@@ -135,15 +137,16 @@ def _memory_in_a_process(folder: Path, count: int) -> float:
 
 
 def _memory(folder: Path, count: int) -> float:
-    """MiB that are the process's own after each of ``count`` cases was prepared and cropped four times."""
+    """MiB that are the process's own after each of ``count`` cases was prepared and cropped twice."""
     config = load_config(ROOT / "app_configs/fedavg.json", {"data": {"crop": CROP}})
     cases = find_cases([folder / "data"])[:count]
     crops = TrainingCrops(cases, ScanCache(folder / "scans", config.data), 0, "site")
-    for _ in crops.batches(0, 2 * count, 2):
+    for _ in crops.batches(0, count, BATCH):
         pass
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory(prefix="fedpac_me_loading_") as scratch:
+        print(*measure(Path(scratch)), sep="\n")
