@@ -78,10 +78,13 @@ class DataStatistics(Statistics):
         return Histogram(HistogramType.STANDARD, [Bin(*each) for each in bins])
 
 
-class _TaskHandler(StatisticsTaskHandler):
+class DataStatisticsTaskHandler(StatisticsTaskHandler):
+    """FLARE's own, less the names of the features that a site has something to say about."""
+
     def execute_task(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """The site's statistics, as yet unfiltered."""
         result = super().execute_task(task_name, shareable, fl_ctx, abort_signal)
-        # No filter looks at the names of the features, and they say what even a withheld site has.
+        # No filter looks at these names, and the server has no use for them.
         result.pop(StatisticsConstants.STATS_FEATURES, None)
         return result
 
@@ -102,8 +105,8 @@ class DataStatisticsExecutor(StatisticsExecutor):
         self._failure: InputError | None = None
 
     def get_task_handler(self, fl_ctx: FLContext) -> StatisticsTaskHandler:
-        """FLARE's own, less the names of the features."""
-        handler = _TaskHandler(self.generator_id, self.precision)
+        """What answers FLARE's own tasks."""
+        handler = DataStatisticsTaskHandler(self.generator_id, self.precision)
         handler.initialize(fl_ctx)
         return handler
 

@@ -11,6 +11,7 @@ from nvflare.app_common.statistics.histogram_bins_cleanser import HistogramBinsC
 from nvflare.app_common.statistics.json_stats_file_persistor import JsonStatsFileWriter
 from nvflare.app_common.statistics.min_count_cleanser import MinCountCleanser
 from nvflare.app_common.statistics.min_max_cleanser import AddNoiseToMinMax
+from nvflare.app_common.statistics.statistics_privacy_cleanser import StatisticsPrivacyCleanser
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 from nvflare.recipe.spec import Recipe
@@ -47,13 +48,18 @@ class DataStatsRecipe(Recipe):
         super().__init__(job)
 
 
-def _add_filters(job: FedJob, privacy: PrivacySettings) -> None:
-    cleansers = {
+def privacy_cleansers(privacy: PrivacySettings) -> dict[str, StatisticsPrivacyCleanser]:
+    """By id, in the order in which they are applied: ``CountCleanser`` looks at what ``MinCountCleanser`` did."""
+    return {
         "min_count": MinCountCleanser(privacy.min_count),
         "noise": AddNoiseToMinMax(privacy.min_noise_level, privacy.max_noise_level),
         "bins": HistogramBinsCleanser(privacy.max_bins_percent),
-        "counts": CountCleanser([list(features) for features in PARTITIONS]),  # after min_count, and after bins
+        "counts": CountCleanser([list(features) for features in PARTITIONS]),
     }
+
+
+def _add_filters(job: FedJob, privacy: PrivacySettings) -> None:
+    cleansers = privacy_cleansers(privacy)
     for id_, cleanser in cleansers.items():
         job.to_clients(cleanser, id=id_)
     job.to_clients(
