@@ -25,7 +25,7 @@ def values(**by_site):
 def statistics() -> dict:
     bins = [[0.0, 10.0, 3.0], [10.0, 20.0, 9.0]]
     return {
-        CASES: {"count": {**values(a=12, b=20, Global=32), "small": {"cases": {}}}},
+        CASES: {"count": values(a=12, b=20, Global=32)},
         "WT": {"count": values(a=12, b=20), "mean": values(a=1.5, b=float("nan")), "stddev": values(a=0.5)},
         RAW["t1"]: {
             "count": values(a=12, b=20),
@@ -40,7 +40,7 @@ def statistics() -> dict:
 def report(statistics) -> dict:
     return summarise(
         statistics,
-        sites=["a", "b", "small", "gone", "broken"],
+        answered=["a", "b", "small"],
         silent={"broken": f"its data {EVIL}"},
         shared={"a": {"b": 2, "small": 0}, "b": {"a": 1}, "small": {}},
         privacy=asdict(PrivacySettings()),
@@ -50,7 +50,7 @@ def report(statistics) -> dict:
 def test_each_site_is_shown_withheld_or_silent(report):
     assert list(report["sites"]) == ["a", "b"]
     assert report["withheld"] == ["small"]
-    assert report["silent"] == {"gone": "gave no answer in time", "broken": f"its data {EVIL}"}
+    assert report["silent"] == {"broken": f"its data {EVIL}"}
     assert report["sites"]["a"]["cases"] == 12
     assert report["all"]["cases"] == 32
 
@@ -78,7 +78,7 @@ def test_the_table_names_every_site(report):
     lines = stats_table(report).splitlines()
     assert lines[1].split() == ["a", "12", *"-----", "-", "1.5", "-", "400", *"---"]
     assert "small: fewer than 10 cases, so nothing is shown." in lines
-    assert "gone: gave no answer in time." in lines
+    assert f"broken could not answer: its data {EVIL}." in lines
     assert lines[-2:] == ["2 of 12 cases of a are at b, too.", "1 of 20 cases of b is at a, too."]
 
 

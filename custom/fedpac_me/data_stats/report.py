@@ -34,7 +34,7 @@ def stats_table(report: Mapping[str, Any]) -> str:
     lines.append(f"mL: mean. {', '.join(MODALITIES)}: mean of the cases' median raw intensities. -: withheld or none.")
     privacy = report["privacy"]
     lines += [f"{site}: fewer than {privacy['min_count']} cases, so nothing is shown." for site in report["withheld"]]
-    lines += [f"{site}: {reason}." for site, reason in report["silent"].items()]
+    lines += [f"{site} could not answer: {reason}." for site, reason in report["silent"].items()]
     return "\n".join([*lines, *shared_sentences(report)])
 
 

@@ -20,7 +20,7 @@ Statistics = Mapping[str, Any]
 
 def summarise(
     statistics: Statistics,
-    sites: Sequence[str],
+    answered: Sequence[str],
     silent: Mapping[str, str],
     shared: Mapping[str, Mapping[str, int]],
     privacy: Mapping[str, float],
@@ -29,25 +29,20 @@ def summarise(
 
     Args:
         statistics: what FLARE's ``JsonStatsFileWriter`` has written.
-        sites: all of the federation.
-        silent: those that could not answer, and why.
+        answered: the sites that sent statistics, whatever the filters left of them.
+        silent: those that could not answer, or not everything, and why.
         shared: how many subjects of a site are at another, too.
         privacy: the settings of the filters.
     """
-    shown = {site: found for site in sorted(sites) if (found := _site(statistics, site))["cases"] is not None}
-    hidden = sorted(set(sites) - shown.keys() - silent.keys())
-    asked = set(statistics.get(CASES, {}).get("count", {})) | silent.keys()
+    shown = {site: found for site in sorted(answered) if (found := _site(statistics, site))["cases"] is not None}
     compared = [site for site in shown if site in shared]
     return {
         "version": VERSION,
         "privacy": dict(privacy),
         "sites": shown,
         "all": _site(statistics, ALL),
-        "withheld": [site for site in hidden if site in asked],
-        "silent": {
-            **{site: "gave no answer in time" for site in hidden if site not in asked},
-            **{site: silent[site] for site in sorted(silent)},
-        },
+        "withheld": sorted(set(answered) - shown.keys() - silent.keys()),
+        "silent": {site: silent[site] for site in sorted(silent)},
         "histograms": {
             modality: {"raw": _histograms(statistics, RAW[modality]), "z": _histograms(statistics, Z_SCORES[modality])}
             for modality in MODALITIES

@@ -11,7 +11,9 @@ from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
+from nvflare.app_common.app_constant import StatisticsConstants
 from nvflare.app_common.workflows.statistics_controller import StatisticsController
 
 from fedpac_me.data_stats.report import write_data_stats
@@ -20,6 +22,7 @@ from fedpac_me.data_stats.summary import summarise
 from fedpac_me.errors import InputError
 from fedpac_me.flare.data_stats_executor import TASK_SHARED, TASK_SUBJECTS
 from fedpac_me.flare.error_reply import reason_of
+from fedpac_me.flare.statistics_answer import require_statistics
 from fedpac_me.storage import read_json
 
 STATISTICS_FILE = "statistics.json"
@@ -47,6 +50,8 @@ class DataStatisticsController(StatisticsController):
         )
         self.privacy = privacy
         self.answer_timeout = answer_timeout
+        # By default an error at one site ends the job for all.
+        self.abort_job_in_error = dict.fromkeys(self.abort_job_in_error, False)
         self._silent: dict[str, str] = {}
         self._subjects: dict[str, list[list[str]]] = {}
         self._saved = False
@@ -62,8 +67,10 @@ class DataStatisticsController(StatisticsController):
             self.system_panic(f"The statistics ended in {type(error).__name__}: {error}", fl_ctx)
 
     def results_cb(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        """FLARE's own, and a note of the site that has none."""
-        self._received(client_task, fl_ctx, super().results_cb)
+        """FLARE's own for an answer that is one, and a note of the site that has none."""
+        reason = self._taken(client_task, fl_ctx, self._take_statistics)
+        if reason is not None:
+            self._silent[client_task.client.name] = reason
 
     def post_fn(self, task_name: str, fl_ctx: FLContext) -> None:
         """FLARE's own, which saves the statistics, where there are any."""
@@ -79,63 +86,69 @@ class DataStatisticsController(StatisticsController):
             fl_ctx,
         )
 
-    def _received(
+    def _taken(
         self, client_task: ClientTask, fl_ctx: FLContext, take: Callable[[ClientTask, FLContext], None]
-    ) -> None:
-        """Hand an answer to ``take``. Raising in a callback would end the task and drop the other sites' answers."""
-        site, result = client_task.client.name, client_task.result
-        try:
-            if result.get_return_code(ReturnCode.OK) != ReturnCode.OK:
-                self._leave_out(site, reason_of(result), fl_ctx)
-            take(client_task, fl_ctx)
-        except Exception as error:
-            why = str(error) if isinstance(error, InputError) else f"{type(error).__name__} in its answer"
-            self._leave_out(site, why, fl_ctx)
+    ) -> str | None:
+        """Hand an answer to ``take``; why it was not taken, if so.
 
-    def _leave_out(self, site: str, reason: str, fl_ctx: FLContext) -> None:
-        if site not in self._silent:
-            self.log_warning(fl_ctx, f"{site} is not in the statistics: {reason}")
-        self._silent[site] = reason
+        Raising in a callback would end the task and drop the other sites' answers.
+        """
+        try:
+            if client_task.result.get_return_code(ReturnCode.OK) != ReturnCode.OK:
+                raise InputError(reason_of(client_task.result))
+            take(client_task, fl_ctx)
+            return None
+        except Exception as error:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__} in its answer"
+            self.log_warning(fl_ctx, f"An answer of {client_task.client.name} was left out: {reason}")
+            return reason
+        finally:
+            client_task.result = None  # FLARE would keep it for as long as the job runs
+
+    def _take_statistics(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        require_statistics(client_task.result, client_task.task.props[StatisticsConstants.STATISTICS_TASK_KEY])
+        super().results_cb(client_task, fl_ctx)
+
+    def _take_subjects(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        answer = from_shareable(client_task.result).data
+        self._subjects[client_task.client.name] = require_subjects(answer["subjects"])
 
     def _compare_subjects(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Ask all sites for hashes, and tell each which of its own are elsewhere. The salt is kept nowhere."""
         salt = draw_salt()
-
-        def ask(name: str, message: dict[str, Any], targets: list[str] | None, **limits: int) -> None:
-            data = DXO(DataKind.APP_DEFINED, data=message).to_shareable()
-            callback = self._subjects_cb if name == TASK_SUBJECTS else None
-            task = Task(name=name, data=data, result_received_cb=callback, timeout=limits.get("timeout", 0))
-            self.broadcast_and_wait(
-                task,
-                fl_ctx,
-                targets=targets,
-                min_responses=1,
-                wait_time_after_min_received=self.answer_timeout,
-                abort_signal=abort_signal,
-            )
-
-        ask(TASK_SUBJECTS, {"salt": salt}, None)
+        question = Task(
+            name=TASK_SUBJECTS,
+            data=_message({"salt": salt}),
+            result_received_cb=lambda client_task, fl_ctx: self._taken(client_task, fl_ctx, self._take_subjects),
+        )
+        self.broadcast_and_wait(
+            question,
+            fl_ctx,
+            min_responses=self.min_clients,
+            wait_time_after_min_received=self.wait_time_after_min_received,
+            abort_signal=abort_signal,
+        )
         for site, hashes in shared_hashes(self._subjects).items():
             if hashes and not abort_signal.triggered:
-                ask(TASK_SHARED, {"salt": salt, "hashes": hashes}, [site], timeout=_NOTE_SECONDS)
-
-    def _subjects_cb(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        self._received(client_task, fl_ctx, self._take_subjects)
-
-    def _take_subjects(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
-        if client_task.result.get_return_code(ReturnCode.OK) == ReturnCode.OK:
-            answer = from_shareable(client_task.result).data
-            self._subjects[client_task.client.name] = require_subjects(answer["subjects"])
-        client_task.result = None
+                note = Task(TASK_SHARED, data=_message({"salt": salt, "hashes": hashes}), timeout=_NOTE_SECONDS)
+                self.broadcast_and_wait(note, fl_ctx, targets=[site], min_responses=1, abort_signal=abort_signal)
 
     def _write(self, fl_ctx: FLContext) -> None:
         engine = fl_ctx.get_engine()
+        answered = self.client_statistics.get(StatisticsConstants.STATS_COUNT, {})
+        for client in engine.get_clients():
+            if client.name not in answered:
+                self._silent.setdefault(client.name, "it gave no answer in time")
         folder = Path(engine.get_workspace().get_run_dir(fl_ctx.get_job_id()))
         report = summarise(
             read_json(folder / STATISTICS_FILE),
-            sites=[client.name for client in engine.get_clients()],
+            answered=list(answered),
             silent=self._silent,
             shared=count_shared(self._subjects),
             privacy=self.privacy,
         )
         write_data_stats(folder, report)
+
+
+def _message(content: dict[str, Any]) -> Shareable:
+    return DXO(DataKind.APP_DEFINED, data=content).to_shareable()

@@ -8,7 +8,6 @@ import threading
 from typing import Any
 
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
-from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -159,8 +158,7 @@ class DataStatisticsExecutor(StatisticsExecutor):
     def _refuse(self, fl_ctx: FLContext, reason: str, detail: str, error: Exception | None = None) -> Shareable:
         append_private_log(site_folder(fl_ctx) / "private.log", detail, error)
         self.log_error(fl_ctx, f"This task was given up: {reason}")
-        # Any other code would make FLARE's controller end the job for all sites.
-        return error_reply(reason, ReturnCode.EXECUTION_RESULT_ERROR)
+        return error_reply(reason)
 
 
 def _reply(data: dict[str, Any]) -> Shareable:

@@ -10,9 +10,9 @@ _REASON = "fedpac_me_reason"
 _LONGEST = 500
 
 
-def error_reply(reason: str, code: str = ReturnCode.EXECUTION_EXCEPTION) -> Shareable:
+def error_reply(reason: str) -> Shareable:
     """A failed task's reply. ``reason`` must hold no patient id, file name or path: it leaves the site."""
-    reply = make_reply(code)
+    reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     reply.set_header(_REASON, reason)
     return reply
 
