@@ -26,7 +26,6 @@ from fedpac_me.flare.statistics_answer import require_statistics
 from fedpac_me.storage import read_json
 
 STATISTICS_FILE = "statistics.json"
-_NOTE_SECONDS = 60
 
 
 class DataStatisticsController(StatisticsController):
@@ -130,7 +129,8 @@ class DataStatisticsController(StatisticsController):
         )
         for site, hashes in shared_hashes(self._subjects).items():
             if hashes and not abort_signal.triggered:
-                note = Task(TASK_SHARED, data=_message({"salt": salt, "hashes": hashes}), timeout=_NOTE_SECONDS)
+                content = {"salt": salt, "hashes": hashes}
+                note = Task(TASK_SHARED, data=_message(content), timeout=self.wait_time_after_min_received)
                 self.broadcast_and_wait(note, fl_ctx, targets=[site], min_responses=1, abort_signal=abort_signal)
 
     def _write(self, fl_ctx: FLContext) -> None:
