@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any
 
@@ -20,16 +19,14 @@ from fedpac_me.data_stats.features import DATA_SET
 from fedpac_me.data_stats.site_figures import SiteFigures, read_site
 from fedpac_me.data_stats.subjects import hashed_subjects, own_cases
 from fedpac_me.errors import InputError
-from fedpac_me.flare.error_reply import error_reply
 from fedpac_me.flare.private_log import append_private_log
+from fedpac_me.flare.refusal import refusal_of
 from fedpac_me.flare.site_context import site_folder, site_settings
 
 TASK_SUBJECTS = "fed_stats_subjects"
 """The site's hashed subjects, please."""
 TASK_SHARED = "fed_stats_shared"
 """These of your subjects are at another site, too."""
-
-_logger = logging.getLogger(__name__)
 
 
 class DataStatistics(Statistics):
@@ -120,15 +117,8 @@ class DataStatisticsExecutor(StatisticsExecutor):
                 self._note_shared(figures, from_shareable(shareable).data, fl_ctx)
                 return _reply({})
             self.task_handler.stats_generator.figures = figures
-        except InputError as error:
-            return self._refuse(
-                fl_ctx, "the site's data or settings are not usable; its own private.log says why", str(error)
-            )
         except Exception as error:
-            _logger.error("Task %s failed with %s", task_name, type(error).__name__)
-            return self._refuse(
-                fl_ctx, f"{type(error).__name__} at the site; its own private.log says why", repr(error), error
-            )
+            return refusal_of(self, fl_ctx, error)
         return super().execute(task_name, shareable, fl_ctx, abort_signal)
 
     def _read(self, fl_ctx: FLContext) -> SiteFigures:
@@ -154,11 +144,6 @@ class DataStatisticsExecutor(StatisticsExecutor):
                 f"Case {case_id} is at another site of this federation, too: an image of it holds the same voxels. "
                 "Agree with the other sites who keeps it: a subject must not be trained on and tested.",
             )
-
-    def _refuse(self, fl_ctx: FLContext, reason: str, detail: str, error: Exception | None = None) -> Shareable:
-        append_private_log(site_folder(fl_ctx) / "private.log", detail, error)
-        self.log_error(fl_ctx, f"This task was given up: {reason}")
-        return error_reply(reason)
 
 
 def _reply(data: dict[str, Any]) -> Shareable:

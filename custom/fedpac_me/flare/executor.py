@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,15 +19,11 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.config import parse_config
-from fedpac_me.errors import InputError
-from fedpac_me.flare.error_reply import error_reply
 from fedpac_me.flare.key_search import TASK_STYLE
-from fedpac_me.flare.private_log import append_private_log
+from fedpac_me.flare.refusal import refusal_of, refuse
 from fedpac_me.flare.site_context import site_folder, site_settings
 from fedpac_me.learning.site import Site
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
-
-_logger = logging.getLogger(__name__)
 
 
 class FedPacMeExecutor(Executor):
@@ -63,16 +58,9 @@ class FedPacMeExecutor(Executor):
         except TrainingStopped:
             return make_reply(ReturnCode.TASK_ABORTED)
         except TrainingFailed as error:
-            return self._refuse(fl_ctx, str(error), str(error))
-        except InputError as error:
-            return self._refuse(
-                fl_ctx, "the site's data or settings are not usable; its own private.log says why", str(error)
-            )
+            return refuse(self, fl_ctx, str(error), str(error))
         except Exception as error:
-            _logger.error("Task %s failed with %s", task_name, type(error).__name__)
-            return self._refuse(
-                fl_ctx, f"{type(error).__name__} at the site; its own private.log says why", repr(error), error
-            )
+            return refusal_of(self, fl_ctx, error)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Shows the site's progress in the admin console (``show_stats``)."""
@@ -116,12 +104,6 @@ class FedPacMeExecutor(Executor):
             name, config = fl_ctx.get_identity_name(), parse_config(self.config)
             self._site = Site(name, config, site_settings(fl_ctx), site_folder(fl_ctx))
         return self._site
-
-    def _refuse(self, fl_ctx: FLContext, reason: str, detail: str, error: Exception | None = None) -> Shareable:
-        """An error reply; ``detail``, which may name files, stays in a file of the site's own."""
-        append_private_log(site_folder(fl_ctx) / "private.log", detail, error)
-        self.log_error(fl_ctx, f"This task was given up: {reason}")
-        return error_reply(reason)
 
     def _send_to_tensorboard(self, fl_ctx: FLContext, values: dict[str, float], step: int) -> None:
         for tag, value in values.items():
