@@ -41,12 +41,15 @@ def receive(controller, site, result):
 
 
 def histogram(*bins):
-    return {"histogram": {"cases": {"t1_raw": Histogram(HistogramType.STANDARD, [Bin(*each) for each in bins])}}}
+    return {
+        "count": {"cases": {"cases": 12, "t1_raw": 12}},
+        "histogram": {"cases": {"t1_raw": Histogram(HistogramType.STANDARD, [Bin(*each) for each in bins])}},
+    }
 
 
 def test_good_answers_are_taken(controller):
-    receive(controller, "site-1", answer({"count": {"cases": {"cases": 12}}, **histogram((0.0, 1.0, 2.5))}))
-    assert controller.client_statistics["count"] == {"site-1": {"cases": {"cases": 12}}}
+    receive(controller, "site-1", answer(histogram((0.0, 1.0, 2.5))))
+    assert controller.client_statistics["count"] == {"site-1": {"cases": {"cases": 12, "t1_raw": 12}}}
     assert controller._silent == {}
 
 
@@ -55,8 +58,11 @@ def test_good_answers_are_taken(controller):
     [
         (answer({"count": {"cases": {"cases": "many"}}}), "its count holds something else than finite numbers"),
         (answer({"mean": {"cases": {"WT": float("nan")}}}), "its mean holds something else than finite numbers"),
-        (answer({"count": {"cases": {"PatientZero": 1}}}), "its count is of something that was not asked for"),
-        (answer({"count": {"other": {}}}), "its count is of something that was not asked for"),
+        (answer({"count": {"cases": {"PatientZero": 1}}}), "it holds something that was not asked for"),
+        (answer({"quantile": {"cases": {}}}), "it holds something that was not asked for"),
+        (answer({"sum": {"cases": {"WT": 2.0}}}), "its sum is of something that it has no cases of"),
+        (answer({"count": {"cases": {"WT": 0}}}), "its count is of something that it has no cases of"),
+        (answer({"count": {"other": {}}}), "it holds something that was not asked for"),
         (answer({"histogram": {"cases": {"t1_raw": 3}}}), "its histogram holds something else than finite numbers"),
         (answer(histogram((0.0, float("inf"), 1.0))), "its histogram holds something else than finite numbers"),
         (answer({}, StC.STATS_2nd_STATISTICS), f"it answered another task than {FIRST}"),

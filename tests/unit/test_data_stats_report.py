@@ -30,7 +30,7 @@ def statistics() -> dict:
         RAW["t1"]: {
             "count": values(a=12, b=20),
             "mean": values(a=400.0, b=EVIL),
-            "histogram": values(a=bins, b=[[0.0, 30.0, 20.0]], Global=bins),
+            "histogram": values(a=bins, b=[[0.0, 30.0, 20.0]], uncounted=bins, Global=bins),
         },
         EVIL: {"count": values(a=1)},
     }
@@ -61,7 +61,7 @@ def test_only_known_names_and_finite_numbers_are_taken(report):
     assert EVIL not in json.dumps({**report, "silent": {}}, allow_nan=False)
 
 
-def test_a_histogram_of_other_bins_is_left_out(report):
+def test_a_histogram_of_other_bins_or_of_a_site_that_is_not_shown_is_left_out(report):
     assert report["histograms"]["t1"]["raw"] == {
         "edges": [0.0, 10.0, 20.0],
         "all": [0.25, 0.75],
@@ -99,4 +99,4 @@ def test_sites_without_histograms_or_subjects_make_a_page_too(statistics, tmp_pa
     report = summarise(statistics, ["a"], {}, {}, asdict(PrivacySettings()))
     text = write_data_stats(tmp_path, report).read_text(encoding="utf-8")
     assert "No site has enough cases for a histogram." in text
-    assert "There are not two sites to compare." in text
+    assert "There are not two sites whose images could be compared." in text

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedpac_me.data_stats.features import CASES, DATA_SET, GRADES, PARTS, RAW, SPACING, UNUSABLE, VOLUMES, Z_SCORES
@@ -44,7 +44,10 @@ def summarise(
         "withheld": sorted(set(answered) - shown.keys() - silent.keys()),
         "silent": {site: silent[site] for site in sorted(silent)},
         "histograms": {
-            modality: {"raw": _histograms(statistics, RAW[modality]), "z": _histograms(statistics, Z_SCORES[modality])}
+            modality: {
+                "raw": _histograms(statistics, RAW[modality], shown),
+                "z": _histograms(statistics, Z_SCORES[modality], shown),
+            }
             for modality in MODALITIES
         },
         "shared_subjects": {
@@ -54,7 +57,9 @@ def summarise(
 
 
 def shared_sentences(report: Mapping[str, Any]) -> list[str]:
-    """One for each site with subjects of another's, or one that says that there are none."""
+    """One for each site with subjects of another's, or one that says that there are none or nothing to compare."""
+    if len(report["shared_subjects"]) < 2:
+        return ["There are not two sites whose images could be compared."]
     found = [
         f"{count} of {report['sites'][site]['cases']} cases of {site} {'is' if count == 1 else 'are'} at {other}, too."
         for site, others in report["shared_subjects"].items()
@@ -83,11 +88,11 @@ def _site(statistics: Statistics, site: str) -> dict[str, Any]:
     }
 
 
-def _histograms(statistics: Statistics, feature: str) -> dict[str, Any]:
+def _histograms(statistics: Statistics, feature: str, sites: Iterable[str]) -> dict[str, Any]:
     """Edges of the bins, which all sites share, and by site the share of its voxels in each; empty where none came."""
     edges: list[float] = []
     shares: dict[str, list[float]] = {}
-    for site in sorted(statistics.get(feature, {}).get("histogram", {})):
+    for site in (*sites, ALL):
         bins = _entry(statistics, feature, "histogram", site)
         if not bins or not all(_is_number(value) for each in bins for value in each):
             continue
