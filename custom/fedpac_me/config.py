@@ -119,12 +119,8 @@ class PerspectivesConfig(_Section):
 class ContrastConfig(_Section):
     """The perspective-aware contrastive loss (PACL); off unless a weight is above 0."""
 
-    prototype_weight: float = Field(
-        0.0, ge=0, strict=False, description="of the pull towards the federation's prototypes"
-    )
-    view_weight: float = Field(
-        0.0, ge=0, strict=False, description="of the agreement between two perspectives of one scan"
-    )
+    prototype_weight: float = Field(0.0, ge=0, strict=False, description="of the pull towards all sites' prototypes")
+    view_weight: float = Field(0.0, ge=0, strict=False, description="of the agreement of two perspectives of a scan")
     view_every: int = Field(4, ge=1, description="steps between those that look at a second perspective")
     dimension: int = Field(32, ge=2, le=1024, description="of a region's embedding")
     temperature: float = Field(0.2, gt=0, strict=False)
@@ -193,6 +189,9 @@ class EvaluationConfig(_Section):
     overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
     window_batch: int = Field(4, ge=1)
     validation_every: int = Field(4, ge=1, description="rounds between validations of the received model")
+    pair_matching: bool = Field(
+        False, description="report pair-matching accuracy too, which the authors' code has; no segmentation result"
+    )
 
 
 class Config(_Section):

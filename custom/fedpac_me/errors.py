@@ -1,9 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one exception that a user is meant to read."""
 
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+_FAULTS_SHOWN = 5
+
 
 class InputError(ValueError):
     """Bad input from outside: its text says what happened, what was expected and how to fix it.
 
     Commands print the text and exit with 2; the Executor answers with an error reply.
     """
+
+
+def why_invalid(error: Exception) -> str:
+    """What pydantic, or whatever read a file, found wrong with it, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = [f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()]
+    return "; ".join(faults[:_FAULTS_SHOWN])

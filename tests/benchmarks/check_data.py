@@ -9,19 +9,13 @@ processors, more processes are no faster; a case's processor time then says what
 
 from __future__ import annotations
 
-import os
 import resource
 import tempfile
 from pathlib import Path
 
-import nibabel
-
 from fedpac_me.data.check_data import check_data
-from fedpac_me.data.phantom.case import make_case
-from fedpac_me.data.phantom.hospitals import plan_cases
-from fedpac_me.data.phantom.writer import brats_affine
+from full_size_cases import write_full_size_cases
 
-SHAPE = (240, 240, 155)
 BRATS2020_CASES = 369
 DRAWN, COPIES = 3, 10
 REPEATS = 2
@@ -33,7 +27,8 @@ def measure(folder: Path) -> list[str]:
     rows = []
     for ending in (".nii.gz", ".nii"):
         cases = folder / ending[1:].replace(".", "_")
-        _write_cases(cases, ending)
+        # Each under several names: enough of them for the start of the processes not to count.
+        write_full_size_cases(cases, DRAWN, COPIES, ending)
         for workers in (1, 2):
             seconds, busy = min(_turn(cases, workers) for _ in range(REPEATS))
             minutes = BRATS2020_CASES * seconds / 60
@@ -51,20 +46,6 @@ def _turn(cases: Path, workers: int) -> tuple[float, float]:
 def _processor_seconds() -> float:
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def _write_cases(folder: Path, ending: str) -> None:
-    """A few cases, each under several names: enough of them for the start of the processes not to count."""
-    for plan in plan_cases(0)[:DRAWN]:
-        made = make_case(plan, SHAPE, 0)
-        for part, volume in {**made.images, "seg": made.labels}.items():
-            for copy in range(COPIES):
-                path = folder / f"{plan.id}-{copy}" / f"{plan.id}-{copy}_{part}{ending}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if copy:
-                    os.link(folder / f"{plan.id}-0" / f"{plan.id}-0_{part}{ending}", path)
-                else:
-                    nibabel.save(nibabel.Nifti1Image(volume, brats_affine(SHAPE)), path)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from fedpac_me.config import load_config
 from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import find_cases
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.learning.predict import predict_case
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
@@ -36,7 +37,8 @@ def train_and_predict(case: Path, out: Path) -> dict[str, float]:
     """Two rounds of three steps on crops of 64³, then the prediction; losses, seconds and GiB."""
     config = load_config(CONFIG, {"data": {"crop": 64}})
     start = time.monotonic()
-    crops = TrainingCrops(find_cases([case.parent]), config.data, seed=0, site="real")
+    scans = ScanCache(out.parent / "scans", config.data)
+    crops = TrainingCrops(find_cases([case.parent]), scans, seed=0, site="real")
     trainer = Trainer(build_model(config), config, CPU)
     losses = [trainer.train_round(crops.batches(0, 3, 2), first_step=40).loss for _ in range(2)]
     trained = time.monotonic()

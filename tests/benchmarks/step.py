@@ -21,6 +21,7 @@ from fedpac_me.data.layouts import find_case
 from fedpac_me.data.phantom.case import make_case
 from fedpac_me.data.phantom.hospitals import plan_cases
 from fedpac_me.data.scan import Scan, load_scan
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.splits import split_cases
 from fedpac_me.federation.prototypes import CONTRAST_REGIONS
@@ -49,8 +50,7 @@ def measure(phantom: Path) -> list[str]:
 
 
 def _step_row(config, network, phantom: Path) -> str:
-    cases = split_cases(folder_settings(phantom / "site-1").data).train
-    crops = TrainingCrops(cases, config.data, 0, "site-1")
+    crops = _crops(config, phantom)
     trainer = Trainer(build_model(config), config, CPU)
     bare = _BareLoop(_plain(network), config)
     ours, theirs = _interleaved(
@@ -74,10 +74,9 @@ def view_row(phantom: Path) -> str:
 def _turn(name: str, phantom: Path, **contrast: float) -> Callable[[], object]:
     """A call that trains ``STEPS`` steps of the federation's last round, on one thread."""
     config = load_config(ROOT / f"app_configs/{name}.json", {"contrast": contrast})
-    cases = split_cases(folder_settings(phantom / "site-1").data).train
-    crops = TrainingCrops(cases, config.data, 0, "site-1", crop_augmentation(config))
+    crops = _crops(config, phantom)
     many = config.model.experts
-    experts = [number % many for number in range(len(cases))] if many > 1 else None
+    experts = [number % many for number in range(len(crops))] if many > 1 else None
     trainer = Trainer(build_model(config), config, CPU)
     number = config.federation.rounds - 1
 
@@ -88,6 +87,12 @@ def _turn(name: str, phantom: Path, **contrast: float) -> Callable[[], object]:
         return trainer.train_round(batches, number * config.learning.steps_per_round)
 
     return turn
+
+
+def _crops(config: Config, phantom: Path) -> TrainingCrops:
+    cases = split_cases(folder_settings(phantom / "site-1").data).train
+    scans = ScanCache(phantom.with_name(f"{phantom.name}-scans"), config.data)
+    return TrainingCrops(cases, scans, 0, "site-1", crop_augmentation(config))
 
 
 def _prototypes(config: Config) -> dict:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContextManager
 from nvflare.apis.shareable import Shareable
@@ -20,6 +21,7 @@ from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 from fedpac_me.config import load_config
 from fedpac_me.flare.error_reply import reason_of
 from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.learning.site import SCANS_FOLDER
 from fedpac_me.model.backbone import build_model, get_weights
 from flare_tools import MARK
 
@@ -62,6 +64,26 @@ def test_only_numpy_and_builtins_go_over_the_wire(client):
     assert {(type(value), value.dtype.name) for value in dxo.data.values()} == {(np.ndarray, "float32")}
     json.dumps(dxo.meta)  # builtins only
     assert dxo.meta["cases"] == 2
+
+
+def test_prepared_scans_go_with_the_job_and_the_sites_state_stays(client, tmp_path):
+    client.do()
+    folder = tmp_path / "run" / "fedpac_me"
+    assert len(list((folder / SCANS_FOLDER).iterdir())) == 3  # two that train, one that validates
+    others = {path.name for path in folder.iterdir()} - {SCANS_FOLDER}
+    client.executor.handle_event(EventType.END_RUN, client.fl_ctx)
+    assert {path.name for path in folder.iterdir()} == others != set()
+
+
+def test_a_named_cache_stays_and_serves_the_next_job(client, data, tmp_path, tiny_config):
+    (data / "site-1" / "site.json").write_text(json.dumps({"cache": str(tmp_path / "kept")}))
+    client.do()
+    client.executor.handle_event(EventType.END_RUN, client.fl_ctx)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
+    assert len(kept) == 3
+    assert not (tmp_path / "run" / "fedpac_me" / SCANS_FOLDER).exists()
+    Client(tmp_path / "another run", tiny_config).do()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == kept
 
 
 def test_an_evaluation_is_metrics(client):

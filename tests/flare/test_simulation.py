@@ -57,6 +57,11 @@ def test_the_console_shows_one_line_a_round_a_table_and_where_the_report_is(trai
     assert trained.err == ""
 
 
+def test_no_prepared_scan_is_left_behind(run):
+    assert (run / "site-1").is_dir()
+    assert not list(run.rglob("scans"))
+
+
 def test_the_ledger_knows_who_took_part(run):
     ledger = json.loads(next(run.rglob("ledger.json")).read_text())
     assert len(ledger["rounds"]) == 2

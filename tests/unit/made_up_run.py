@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fedpac_me.evaluation.calibration import case_calibration
 from fedpac_me.evaluation.metrics import case_metrics
 from fedpac_me.evaluation.run_record import FINAL_MODEL
+from fedpac_me.labels import regions_from_labels
 
 EVIL = "<script>alert(1)</script>"
 
@@ -28,11 +30,14 @@ def head(size: int = 40) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def scores(shift: int, core: bool) -> dict:
-    """Metrics of a prediction that is the truth moved by ``shift`` voxels, with or without a tumour core."""
-    truth = head(20)[1]
+    """Scores of a fairly sure prediction: the truth, maybe without a core, ``shift`` voxels off, and a speck."""
+    image, truth = head(20)
     if not core:
         truth[truth != 0] = 2
-    return case_metrics(np.roll(truth, shift, axis=0), truth)
+    prediction = np.roll(truth, shift, axis=0)
+    prediction[3, 10, 3] = 2
+    logits = np.where(regions_from_labels(prediction), 2.0, -3.0)
+    return case_metrics(prediction, truth) | case_calibration(logits, truth, np.any(image != 0, axis=0))
 
 
 def evaluation(role: str, cases: int, shift: int) -> dict:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fedpac_me.errors import InputError
-from fedpac_me.evaluation.calibration import expected_calibration_error
+from fedpac_me.evaluation.calibration import CALIBRATION, case_calibration, expected_calibration_error
 from fedpac_me.labels import REGIONS
 
 BRAIN = np.ones((10, 10, 10), bool)
@@ -68,9 +68,44 @@ def test_the_bins_are_the_callers():
         (channels(np.zeros((10, 10, 10))), ~BRAIN, 15, "0 brain voxels"),
         (channels(np.zeros((10, 10, 10))), BRAIN, 0, "0 bins"),
         (channels(np.full((10, 10, 10), 1.5)), BRAIN, 15, "logits"),
-        (channels(np.full((10, 10, 10), np.nan)), BRAIN, 15, "logits"),
+        (channels(np.full((10, 10, 10), -0.1)), BRAIN, 15, "logits"),
     ],
 )
 def test_what_cannot_be_binned_is_refused(said, brain, bins, sentence):
     with pytest.raises(InputError, match=sentence):
         expected_calibration_error(said, channels(halves(0.5)), brain, bins)
+
+
+def test_a_region_with_a_probability_that_is_none_has_no_error_and_the_others_keep_theirs():
+    said = channels(np.full((10, 10, 10), 0.3))
+    said[1, 4, 4, 4] = np.nan
+    found = expected_calibration_error(said, channels(halves(0.3)), BRAIN)
+    assert found == {"TC": pytest.approx(0.0, abs=1e-6), "WT": None, "ET": pytest.approx(0.0, abs=1e-6)}
+    outside = BRAIN.copy()
+    outside[4, 4, 4] = False
+    assert None not in expected_calibration_error(said, channels(halves(0.3)), outside).values()
+
+
+def test_a_case_is_measured_by_its_logits_beside_being_sure_of_nothing():
+    labels = np.zeros((10, 10, 10), np.uint8)
+    labels[:2] = 2  # 200 of 1000 voxels are whole tumour; 100 of them core, none enhancing
+    labels[0] = 1
+    found = case_calibration(channels(np.zeros((10, 10, 10), np.float32)), labels, BRAIN)
+    assert tuple(found) == CALIBRATION
+    assert [found[f"ece_{region}"] for region in REGIONS] == pytest.approx([0.4, 0.3, 0.5])
+    assert [found[f"null_ece_{region}"] for region in REGIONS] == pytest.approx([0.1, 0.2, 0.0])
+    assert {type(value) for value in found.values()} == {float}
+
+
+def test_a_case_predicted_surely_and_rightly_has_no_error_whether_a_region_is_there_or_not():
+    for labels in (np.zeros((10, 10, 10), np.uint8), np.where(halves(0.001), 4, 0).astype(np.uint8)):
+        logits = np.where(channels(labels == 4), np.inf, -np.inf)
+        found = case_calibration(logits, labels, BRAIN)
+        assert [found[f"ece_{region}"] for region in REGIONS] == [0.0, 0.0, 0.0]
+        assert found["null_ece_ET"] == pytest.approx((labels == 4).mean())
+
+
+def test_logits_that_are_none_are_unknown_and_never_an_exception():
+    found = case_calibration(channels(np.full((10, 10, 10), np.nan)), np.zeros((10, 10, 10), np.uint8), BRAIN)
+    assert [found[f"ece_{region}"] for region in REGIONS] == [None, None, None]
+    assert found["null_ece_WT"] == 0.0

@@ -9,6 +9,7 @@ from fedpac_me.config import parse_config
 from fedpac_me.data.crops import Batch, TrainingCrops
 from fedpac_me.data.layouts import find_case, find_cases
 from fedpac_me.data.scan import load_scan
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.learning.inference import predict
 from fedpac_me.learning.losses import RegionLoss
 from fedpac_me.learning.trainer import Trainer, TrainingFailed, TrainingStopped, learning_rate
@@ -130,9 +131,9 @@ def test_a_prediction_has_the_full_grid_and_stays_inside_the_brain(case):
 
 
 @pytest.mark.slow
-def test_a_network_learns_the_tumour_of_one_site(site_folder):
+def test_a_network_learns_the_tumour_of_one_site(site_folder, tmp_path):
     cases = find_cases([site_folder(cases=2, edge=24)])
-    crops = TrainingCrops(cases, CONFIG.data, 0, "s")
+    crops = TrainingCrops(cases, ScanCache(tmp_path / "scans", CONFIG.data), 0, "s")
     one = Trainer(build_model(FAST), FAST, CPU)
     one.train_round(crops.batches(0, 80, 2), 0)
     scan = load_scan(cases[0], 0)

@@ -14,10 +14,12 @@ from made_up_run import head, write_run
 from PIL import Image
 
 from fedpac_me.errors import InputError
+from fedpac_me.evaluation.calibration import CALIBRATION
 from fedpac_me.evaluation.metrics import METRICS
 from fedpac_me.evaluation.picture import best_slice, case_picture
 from fedpac_me.evaluation.report import dice_table, write_report
 from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL, read_run
+from fedpac_me.evaluation.summary import FIGURES
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,11 @@ def read(run: Path) -> dict:
 
 def test_json_has_the_promised_fields(federated):
     report = read(federated)
-    fields = "method config_hash seed rounds sites mean worst_site unseen models cases_csv"
+    fields = "method config_hash seed rounds sites mean worst_site spread unseen models cases_csv"
     assert list(report) == fields.split()
     assert (report["method"], report["config_hash"], report["seed"]) == ("fedavg", "0123456789ab", 3)
     assert list(report["sites"]) == ["site-1", "site-2", "site-5"]
-    figures = "role cases dice dice_nonempty hd95 lesionwise_dice voxel_accuracy null_predictor"
-    assert list(report["sites"]["site-1"]) == figures.split()
+    assert list(report["sites"]["site-1"]) == ["role", "cases", *FIGURES]
     assert report["rounds"][2]["rejected"][0]["site"] == "site-1"
     assert set(report["models"]) == {"final", "best"}
     assert report["sites"] == report["models"]["final"]["sites"]
@@ -51,9 +52,7 @@ def test_csv_has_one_row_per_case_and_model(federated):
     with open(federated / "cases.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * (2 + 3 + 4)
-    assert list(rows[0]) == ["model", "site", "role", "case", *METRICS, "seconds"]
-    final = [float(row["dice_WT"]) for row in rows if row["model"] == "final" and row["site"] == "site-1"]
-    assert np.mean(final) == pytest.approx(read(federated)["sites"]["site-1"]["dice"]["WT"])
+    assert list(rows[0]) == ["model", "site", "role", "case", *METRICS, *CALIBRATION, "seconds"]
 
 
 class Page(HTMLParser):
@@ -77,13 +76,24 @@ def test_page_stands_alone_and_every_table_says_its_convention(federated):
     assert not {"script", "link"} & set(page.tags)
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
     assert not re.search(r"url\((?!#)|@import", text)
-    assert page.tags.count("table") == page.tags.count("caption") == 3
+    assert page.tags.count("table") == page.tags.count("caption") == 6
     assert [b64decode(link.split(",")[1])[8:].decode() for link in page.links if link[0] == "d"] == [
         f"{site} {FINAL_MODEL}" for site in ("site-1", "site-2", "site-5")
     ]
     assert page.tags.count("svg") == 3
     assert all(words in text for words in ("BraTS 2020", "MONAI", "predicting no tumour at all"))
-    order = ["Sites", "Final and best model", "Rounds", "One case per site", "Ledger", "How it was made"]
+    assert all(
+        words in text for words in ("lesions of the truth are 26-connected", "inside the brain", "15 equal bins")
+    )
+    order = [
+        "Sites",
+        "Lesions, volumes and calibration",
+        "Final and best model",
+        "Rounds",
+        "One case per site",
+        "Ledger",
+        "How it was made",
+    ]
     assert re.findall(r"<h2>(.*?)</h2>", text) == order
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("nan in conv", "")
 

@@ -9,6 +9,7 @@ import pytest
 from fedpac_me.config import RouterConfig, parse_config
 from fedpac_me.data.crops import TrainingCrops, _by_expert
 from fedpac_me.data.layouts import find_cases
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.style import STYLE, known_figures, style_vector
 from fedpac_me.errors import InputError
 from fedpac_me.federation.keys import RouterKeys
@@ -99,8 +100,9 @@ def test_batches_are_of_one_expert_and_come_as_often_as_its_cases():
     assert sorted(seen[:6]) == list(range(6))
 
 
-def test_training_crops_know_styles_and_experts(site_folder):
-    crops = TrainingCrops(find_cases([site_folder(cases=2)]), parse_config(CONFIG).data, 0, "s")
+def test_training_crops_know_styles_and_experts(site_folder, tmp_path):
+    scans = ScanCache(tmp_path / "scans", parse_config(CONFIG).data)
+    crops = TrainingCrops(find_cases([site_folder(cases=2)]), scans, 0, "s")
     assert crops.styles.shape == (2, len(STYLE))
     assert [batch.experts for batch in crops.batches(0, 2, 2, [1, 1])] == [(1, 1)] * 2
     assert next(crops.batches(0, 1, 2)).experts == ()

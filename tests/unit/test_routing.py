@@ -163,8 +163,8 @@ def change_cases(run, change) -> None:
         ("expert", 10**9, "counted 0, 1, 2"),
         ("expert", "two", "'two' for expert"),
         ("second_expert", 1.5, "1.5 for second_expert"),
-        ("distance", "near", "text instead of a number for distance"),
-        ("second_dice_WT", "x", "text instead of a number for second_dice_WT"),
+        ("distance", "near", "something else than a number for distance"),
+        ("second_dice_WT", "x", "something else than a number for second_dice_WT"),
     ],
 )
 def test_a_case_with_a_damaged_expert_is_refused(tmp_path, name, value, sentence):

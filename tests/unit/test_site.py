@@ -11,7 +11,8 @@ from fedpac_me.data.site import folder_settings
 from fedpac_me.errors import InputError
 from fedpac_me.federation.schema import Schema
 from fedpac_me.federation.update import Contribution, check
-from fedpac_me.learning.site import Site, choose_device
+from fedpac_me.learning.device import choose_device
+from fedpac_me.learning.site import Site
 from fedpac_me.learning.trainer import TrainingStopped
 from fedpac_me.model.backbone import build_model, get_weights
 

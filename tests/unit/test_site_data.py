@@ -11,6 +11,7 @@ from fedpac_me.data.checks import check_root
 from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import find_cases
 from fedpac_me.data.pooling import write_pooled_root
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import find_settings
 from fedpac_me.data.splits import split_cases
 from fedpac_me.errors import InputError
@@ -99,9 +100,8 @@ def test_a_pooled_root_points_at_every_training_site(site_folder, tmp_path):
 
 
 def crops_of(data, **options) -> TrainingCrops:
-    return TrainingCrops(
-        find_cases([data]), DataConfig(crop=16), seed=options.get("seed", 0), site=options.get("site", "s")
-    )
+    scans = ScanCache(data.parent / "scans", DataConfig(crop=options.get("crop", 16)))
+    return TrainingCrops(find_cases([data]), scans, seed=options.get("seed", 0), site=options.get("site", "s"))
 
 
 def test_batches_have_the_layout_and_hold_tumour_where_the_image_is_bright(site_folder):
@@ -135,8 +135,7 @@ def test_every_case_comes_before_one_comes_again(site_folder):
 
 
 def test_scans_smaller_than_the_crop_are_padded(site_folder):
-    data = site_folder(edge=24)
-    crops = TrainingCrops(find_cases([data]), DataConfig(crop=32), seed=0, site="s")
+    crops = crops_of(site_folder(edge=24), crop=32)
     assert next(crops.batches(0, 1, 1)).image.shape[2:] == (32, 32, 32)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from fedpac_me.data.case_pool import Inspect, Task, inspect_cases
 from fedpac_me.data.file_findings import words
 from fedpac_me.data.findings import SEVERITIES, CaseReport, Finding, counts_sentence, findings_table
 from fedpac_me.data.label_scheme import SCHEMES
-from fedpac_me.data.layouts import LAYOUTS, Case, find_case, layout_sentence
+from fedpac_me.data.layouts import LAYOUTS, Case, Layout, find_case, layout_named, layout_sentence
 from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.site import SiteSettings, folder_settings
-from fedpac_me.data.splits import split_cases
+from fedpac_me.data.splits import site_cases
 from fedpac_me.errors import InputError
 
 _PROGRESS_LINES = 10
@@ -67,6 +67,7 @@ def check_data(
     max_missing: int = DataConfig().max_missing_modalities,
     progress: Callable[[str], None] = lambda line: None,
     inspect: Inspect = inspect_case,
+    layout: Layout | None = None,
 ) -> DataReport:
     """Check a folder of cases, or a data root with one folder a site; a single case's folder will do, too.
 
@@ -76,6 +77,7 @@ def check_data(
         max_missing: how many of the four modalities a case may lack.
         progress: told a line now and then.
         inspect: what reports on one case.
+        layout: how files are named where a site's settings do not say; detected where nothing does.
 
     Raises:
         InputError: there is nothing of the kind at ``root``, or ``workers`` is below 1.
@@ -84,7 +86,7 @@ def check_data(
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 1:
         raise InputError(f"--workers is {workers}; expected 1 or more.")
-    found, findings = _find_everything(root)
+    found, findings = _find_everything(root, layout)
     if not found and not findings:
         raise InputError(f"{root} holds no site whose cases could be read. Name a folder of cases, or of hospitals.")
     if found:
@@ -114,17 +116,18 @@ def _inspect_found(
     return [reports[number] for number in range(total)]
 
 
-def _find_everything(root: Path) -> tuple[list[_Found], list[Finding]]:
+def _find_everything(root: Path, layout: Layout | None) -> tuple[list[_Found], list[Finding]]:
     """The cases at ``root``, each once, and what is wrong with sites and folders."""
     if not root.is_dir():
         raise InputError(
             f"There is no data folder {root}. Name an existing one; `fedpac-me phantom --out DIR` writes an example."
         )
-    if (case := find_case(root)) is not None:
+    if (case := find_case(root, layout)) is not None:
         return [_Found(case.id, case, root)], []
     if _is_site(root):
-        settings = folder_settings(root)
-        found, findings = _cases_of([folder.resolve() for folder in settings.data], lambda folder: folder.name)
+        settings = _settings(root, layout)
+        data_sets = {folder.resolve(): layout_named(settings.layout) for folder in settings.data}
+        found, findings = _cases_of(data_sets, lambda folder: folder.name)
         return found, [*_unusable_split(root.name, settings, {}), *findings]
     folders = site_folders(root)
     if not folders:
@@ -132,7 +135,15 @@ def _find_everything(root: Path) -> tuple[list[_Found], list[Finding]]:
             f"{root} holds no cases and no site folders. Expected one folder a case, or one folder a hospital with "
             "one folder a case in each."
         )
-    return _cases_of_sites(folders)
+    return _cases_of_sites(folders, layout)
+
+
+def _settings(site: Path, layout: Layout | None) -> SiteSettings:
+    """A site's settings, ``layout`` in the place of what they do not say."""
+    settings = folder_settings(site)
+    if layout is None or settings.layout is not None:
+        return settings
+    return settings.model_copy(update={"layout": layout.key})
 
 
 def _is_site(folder: Path) -> bool:
@@ -144,33 +155,35 @@ def _is_site(folder: Path) -> bool:
         return True
 
 
-def _cases_of_sites(folders: Sequence[Path]) -> tuple[list[_Found], list[Finding]]:
+def _cases_of_sites(folders: Sequence[Path], layout: Layout | None) -> tuple[list[_Found], list[Finding]]:
     findings: list[Finding] = []
     owners: dict[Path, list[str]] = {}
+    layouts: dict[Path, Layout | None] = {}
     members: dict[Path, list[str]] = {}
     for site in folders:
         try:
-            settings = folder_settings(site)
+            settings = _settings(site, layout)
         except InputError as error:
             findings.append(Finding("error", "unusable-site", site.name, str(error)))
             continue
         if settings.role != "pooled":  # all its cases are other sites'
             for folder in settings.data:
                 owners.setdefault(folder.resolve(), []).append(site.name)
+                layouts[folder.resolve()] = layout_named(settings.layout)
             findings += _unusable_split(site.name, settings, members)
 
     def name(folder: Path) -> str:
         sites = members.get(folder) or owners[folder.parent]
         return f"{sites[0]}/{folder.name}"
 
-    found, others = _cases_of(list(owners), name)
+    found, others = _cases_of(layouts, name)
     return found, [*findings, *others, *_shared(members)]
 
 
 def _unusable_split(site: str, settings: SiteSettings, members: dict[Path, list[str]]) -> list[Finding]:
     """Whatever but its images keeps a site from starting; notes in ``members`` which case folders are its own."""
     try:
-        parts = split_cases(settings.data, settings.splits).parts()
+        parts = site_cases(settings).parts()
     except InputError as error:
         return [Finding("error", "unusable-site", site, str(error))]
     for case in (case for cases in parts.values() for case in cases):
@@ -191,14 +204,16 @@ def _shared(members: dict[Path, list[str]]) -> list[Finding]:
     ]
 
 
-def _cases_of(data_sets: Iterable[Path], name: Callable[[Path], str]) -> tuple[list[_Found], list[Finding]]:
+def _cases_of(
+    data_sets: Mapping[Path, Layout | None], name: Callable[[Path], str]
+) -> tuple[list[_Found], list[Finding]]:
     """The cases directly below the folders, called what ``name`` makes of each, and the folders that are none."""
     found: list[_Found] = []
     findings: list[Finding] = []
-    for data_set in data_sets:
+    for data_set, layout in data_sets.items():
         for child in site_folders(data_set) if data_set.is_dir() else []:
             try:
-                case = find_case(child)
+                case = find_case(child, layout)
             except InputError as error:
                 findings.append(Finding("error", "two-layouts", name(child), str(error)))
                 continue

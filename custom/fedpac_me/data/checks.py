@@ -14,7 +14,7 @@ from fedpac_me.data.layouts import Case
 from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.scan import load_scan
 from fedpac_me.data.site import folder_settings
-from fedpac_me.data.splits import split_cases
+from fedpac_me.data.splits import site_cases
 from fedpac_me.errors import InputError
 
 _FINDINGS_SHOWN = 5
@@ -54,7 +54,7 @@ def require_sites(root: Path) -> list[Path]:
 
 def _cases_of(folder: Path) -> list[Case]:
     settings = folder_settings(folder)
-    parts = split_cases(settings.data, settings.splits).parts()
+    parts = site_cases(settings).parts()
     return [case for members in parts.values() for case in members]
 
 

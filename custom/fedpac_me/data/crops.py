@@ -6,6 +6,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,17 +14,15 @@ from monai.data import set_track_meta
 from monai.transforms import (
     Compose,
     DeleteItemsd,
-    FgBgToIndicesd,
     RandCropByPosNegLabeld,
     RandFlipd,
     SpatialPadd,
-    ToTensord,
     Transform,
 )
 
 from fedpac_me.config import DataConfig
 from fedpac_me.data.layouts import Case
-from fedpac_me.data.scan import load_scan
+from fedpac_me.data.scan_cache import PreparedScan, ScanCache
 from fedpac_me.labels import regions_from_labels
 
 _VOLUMES = ["image", "regions"]
@@ -60,12 +59,12 @@ class Batch:
 
 
 class TrainingCrops:
-    """A site's training scans, read once and held in memory, and the batches cut from them."""
+    """A site's training scans, prepared once, and the batches cut from them."""
 
     def __init__(
         self,
         cases: Sequence[Case],
-        config: DataConfig,
+        scans: ScanCache,
         seed: int,
         site: str,
         augmentation: Sequence[Transform] = (),
@@ -73,18 +72,18 @@ class TrainingCrops:
         """``augmentation`` acts on every crop. Raises ``InputError`` when a case is unusable."""
         set_track_meta(False)  # crops need no affines, and carrying them costs time
         self._key = (seed, zlib.crc32(site.encode()))
-        prepare = _preparation(config)
-        # Outside of MONAI's Compose, which would make a RuntimeError of what is wrong with a case.
-        self._samples = [prepare(_load_sample(case, config)) for case in cases]
-        self._draw = _random_part(config, augmentation)
+        self._cases = cases
+        self._scans = scans
+        scans.prepare(cases)
+        self._draw = _random_crop(scans.config, augmentation)
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._cases)
 
-    @property
+    @cached_property
     def styles(self) -> np.ndarray:
         """The style of every scan (n, S)."""
-        return np.stack([sample["style"] for sample in self._samples])
+        return np.stack([self._scans.load(case).scan.style for case in self._cases])
 
     def batches(
         self,
@@ -102,12 +101,12 @@ class TrainingCrops:
         self._draw.set_random_state(seed=int(rng.integers(2**31)))
         chosen = _in_turn(rng, len(self), count, size) if experts is None else _by_expert(rng, experts, count, size)
         for indices, expert in chosen:
-            crops = [self._draw(self._samples[index])[0] for index in indices]
+            crops = [self._draw(_sample(self._scans.load(self._cases[index])))[0] for index in indices]
             tensors = {key: torch.stack([crop[key] for crop in crops]) for key in _TENSORS if key in crops[0]}
             if expert is None:
                 yield Batch(**tensors)
             else:
-                styles = torch.from_numpy(np.stack([self._samples[index]["style"] for index in indices]))
+                styles = torch.from_numpy(self.styles[indices])
                 yield Batch(**tensors, experts=(expert,) * size, styles=styles)
 
 
@@ -134,46 +133,43 @@ def _by_expert(rng: np.random.Generator, experts: Sequence[int], count: int, siz
         yield [queue.pop(0) for _ in range(size)], expert
 
 
-def _load_sample(case: Case, config: DataConfig) -> dict:
-    """Dict of arrays that MONAI's transforms work on."""
-    scan = load_scan(case, config.max_missing_modalities, resample=config.resample)
+def _sample(prepared: PreparedScan) -> dict:
+    """What MONAI's transforms work on: a scan, and where its tumour and its other brain are."""
     return {
-        "image": scan.image,
-        "present": scan.present.astype(np.float32),
-        "regions": regions_from_labels(scan.labels).astype(np.float32),
-        "tumour": (scan.labels > 0)[None].astype(np.uint8),
-        "brain": np.any(scan.image != 0, axis=0, keepdims=True).astype(np.uint8),
-        "style": scan.style,
+        "image": torch.from_numpy(prepared.scan.image),
+        "present": torch.from_numpy(prepared.scan.present).float(),
+        "labels": torch.from_numpy(prepared.scan.labels)[None],
+        "tumour": prepared.tumour,
+        "brain": prepared.brain,
     }
 
 
-def _preparation(config: DataConfig) -> Compose:
-    """What is done to a case once."""
-    return Compose(
-        [
-            SpatialPadd([*_VOLUMES, "tumour", "brain"], spatial_size=(config.crop,) * 3),
-            # Indices of tumour and of other brain voxels, kept so that no crop searches the volume again.
-            FgBgToIndicesd("tumour", image_key="brain"),
-            DeleteItemsd(["tumour", "brain"]),
-            ToTensord([*_VOLUMES, "present"]),
-        ]
-    )
-
-
-def _random_part(config: DataConfig, augmentation: Sequence[Transform]) -> Compose:
-    """What is done to it anew for every crop."""
+def _random_crop(config: DataConfig, augmentation: Sequence[Transform]) -> Compose:
+    size = (config.crop,) * 3
     return Compose(
         [
             RandCropByPosNegLabeld(
-                _VOLUMES,
-                label_key="regions",
-                spatial_size=(config.crop,) * 3,
+                ["image", "labels"],
+                label_key="labels",
+                spatial_size=size,
                 pos=config.tumour_crops,
                 neg=1 - config.tumour_crops,
-                fg_indices_key="tumour_fg_indices",
-                bg_indices_key="tumour_bg_indices",
+                fg_indices_key="tumour",
+                bg_indices_key="brain",
+                allow_smaller=True,
             ),
+            SpatialPadd(["image", "labels"], spatial_size=size),  # a brain smaller than the crop
+            DeleteItemsd(["tumour", "brain"]),
+            _Regions(),
             *(RandFlipd(_VOLUMES, prob=config.flip, spatial_axis=axis) for axis in range(3)),
             *augmentation,
         ]
     )
+
+
+class _Regions(Transform):
+    """The crop's labels as the three regions, which is what is learned."""
+
+    def __call__(self, sample: dict) -> dict:
+        regions = regions_from_labels(sample.pop("labels")[0].numpy())
+        return {**sample, "regions": torch.from_numpy(regions).float()}

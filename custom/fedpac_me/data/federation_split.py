@@ -23,13 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from fedpac_me.data.layouts import find_cases
+from fedpac_me.data.layouts import LayoutKey, find_cases, layout_named
 from fedpac_me.data.partition import Sites, patient_of
 from fedpac_me.data.pooling import POOLED_SITE
 from fedpac_me.data.splits import SPLITS_FILE, TEST_SHARE, VALIDATION_SHARE, require_plain_ids
-from fedpac_me.errors import InputError
+from fedpac_me.errors import InputError, why_invalid
 from fedpac_me.storage import read_json, write_json
 
 PARTS = ("train", "validation", "test")
@@ -67,6 +67,8 @@ class FederationSplit(BaseModel):
     version: Literal[1] = 1
     data: Path
     """Folder of all cases, absolute or relative to the file."""
+    layout: LayoutKey | None = None
+    """How the files are named, where the user said so."""
     sites: dict[str, SiteCases]
     how: dict[str, Any] = {}
     """What the split was asked for with."""
@@ -129,7 +131,7 @@ def read_split(path: Path, data: Path | None = None) -> FederationSplit:
     try:
         split = FederationSplit.model_validate(read_json(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a valid split of a federation: {_why(error)}.") from None
+        raise InputError(f"{path} is not a valid split of a federation: {why_invalid(error)}.") from None
     _require_names(split.sites, path)
     named = [id_ for cases in split.sites.values() for id_ in cases.ids()]
     require_plain_ids(path, named)
@@ -138,7 +140,7 @@ def read_split(path: Path, data: Path | None = None) -> FederationSplit:
         if not (cases.train if cases.role == "train" else cases.ids()):
             raise InputError(f"{path} gives the site {name} no cases to {cases.role} with. Add some or drop the site.")
     folder = data if data is not None else path.parent / split.data
-    missing = sorted(set(named) - {case.id for case in find_cases([folder])})
+    missing = sorted(set(named) - {case.id for case in find_cases([folder], layout_named(split.layout))})
     if missing:
         raise InputError(
             f"{path} names cases that are not in {folder}: {_first(missing)}. Name the folder that the split was made "
@@ -166,6 +168,8 @@ def site_root(data: Path | None, splits: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="fedpac_me_split_") as folder:
         for name, cases in split.sites.items():
             settings = {"data": str(split.data.resolve()), "role": cases.role, "splits": SPLITS_FILE}
+            if split.layout is not None:
+                settings["layout"] = split.layout
             write_json(Path(folder) / name / "site.json", settings)
             write_json(Path(folder) / name / SPLITS_FILE, cases.parts())
         yield Path(folder)
@@ -214,10 +218,3 @@ def _require_once(path: Path, sites: Mapping[str, SiteCases]) -> None:
 def _first(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _why(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    faults = [f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()]
-    return "; ".join(faults[:_SHOWN])

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from fedpac_me.data.label_scheme import ENHANCING_FROM_2023, ENHANCING_UP_TO_2022, DataSetScheme, LabelScheme
 from fedpac_me.errors import InputError
@@ -27,8 +28,9 @@ _MISNAMED_SEGMENTATIONS = {"BraTS20_Training_355": "W39_1998.09.19_Segm"}
 
 @dataclass(frozen=True)
 class Layout:
-    """How the files of a case are named; ``suffixes`` in the order of ``MODALITIES``."""
+    """How the files of a case are named: ``key`` in settings, ``suffixes`` in the order of ``MODALITIES``."""
 
+    key: str
     name: str
     separator: str
     suffixes: tuple[str, ...]
@@ -54,9 +56,16 @@ class Layout:
         return f"{case_id}{self.separator}{suffix}"
 
 
-UP_TO_2022 = Layout("BraTS up to 2022", "_", ("t1", "t1ce", "t2", "flair"), ENHANCING_UP_TO_2022)
-FROM_2023 = Layout("BraTS 2023 and later", "-", ("t1n", "t1c", "t2w", "t2f"), ENHANCING_FROM_2023)
+UP_TO_2022 = Layout("up-to-2022", "BraTS up to 2022", "_", ("t1", "t1ce", "t2", "flair"), ENHANCING_UP_TO_2022)
+FROM_2023 = Layout("from-2023", "BraTS 2023 and later", "-", ("t1n", "t1c", "t2w", "t2f"), ENHANCING_FROM_2023)
 LAYOUTS = (UP_TO_2022, FROM_2023)
+LayoutKey = Literal["up-to-2022", "from-2023"]
+"""What a user names a layout by, where it is not to be detected."""
+
+
+def layout_named(key: LayoutKey | None) -> Layout | None:
+    """The layout of that key; ``None`` stands for detecting it case by case."""
+    return next((layout for layout in LAYOUTS if layout.key == key), None)
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,8 @@ def find_case(folder: Path, layout: Layout | None = None) -> Case | None:
         one, other = (next(iter(files.values())) for files in found.values())
         raise InputError(
             f"Case {folder.name} holds files of two layouts: {one.name} is named as in {UP_TO_2022.name}, {other.name} "
-            f"as in {FROM_2023.name}. Keep the files of one of them in {folder}."
+            f"as in {FROM_2023.name}. Keep the files of one of them in {folder}, or say which to read: 'layout' in the "
+            "site's settings, --layout of check-data and split."
         )
     for one, files in found.items():
         seg = files.pop(SEGMENTATION, None)

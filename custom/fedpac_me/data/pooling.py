@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedpac_me.data.site import SiteSettings, folder_settings
-from fedpac_me.data.splits import SPLITS_FILE, Split, split_cases
+from fedpac_me.data.splits import SPLITS_FILE, Split, site_cases
 from fedpac_me.storage import write_json
 
 POOLED_SITE = "pooled"
@@ -28,18 +28,24 @@ def write_pooled_root(root: Path, out: Path) -> None:
     """
     whole = Split()
     folders: dict[str, None] = {}  # each once, in order: the sites of one data set share theirs
+    layouts: set[str | None] = set()
     for hospital in site_folders(root):
         settings = folder_settings(hospital)
         write_json(out / hospital.name / "site.json", _as_json(settings))
         if settings.role == "train":
             folders |= dict.fromkeys(_as_json(settings)["data"])
-            for part, cases in split_cases(settings.data, settings.splits).parts().items():
+            layouts.add(settings.layout)
+            for part, cases in site_cases(settings).parts().items():
                 getattr(whole, part).extend(cases)
     lists = {part: [case.id for case in cases] for part, cases in whole.parts().items()}
     write_json(out / POOLED_SITE / SPLITS_FILE, lists)
-    write_json(out / POOLED_SITE / "site.json", {"data": list(folders), "role": "pooled", "splits": SPLITS_FILE})
+    pooled = {"data": list(folders), "role": "pooled", "splits": SPLITS_FILE}
+    if len(layouts) == 1:  # otherwise each case's own files say it
+        pooled["layout"] = layouts.pop()
+    write_json(out / POOLED_SITE / "site.json", pooled)
 
 
 def _as_json(settings: SiteSettings) -> dict:
-    content = {"data": [str(path.resolve()) for path in settings.data], "role": settings.role}
-    return content if settings.splits is None else {**content, "splits": str(settings.splits.resolve())}
+    paths = {"data": tuple(path.resolve() for path in settings.data)}
+    paths |= {name: path.resolve() for name in ("splits", "cache") if (path := getattr(settings, name)) is not None}
+    return settings.model_copy(update=paths).model_dump(mode="json", exclude_none=True)

@@ -23,7 +23,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fedpac_me.errors import InputError
+from fedpac_me.data.layouts import LayoutKey
+from fedpac_me.errors import InputError, why_invalid
 
 SETTINGS_FILE = "fedpac_me.json"
 DATA_VARIABLE = "FEDPAC_ME_DATA"
@@ -41,6 +42,10 @@ class SiteSettings(BaseModel):
     device: str = "auto"
     splits: Path | None = None
     """A file as ``splits.json`` that stands for those of all data folders; cases it does not list are another's."""
+    layout: LayoutKey | None = None
+    """How its files are named; detected case by case where the settings do not say."""
+    cache: Path | None = None
+    """Where prepared scans stay from job to job; otherwise each job makes its own and deletes them."""
 
 
 def find_settings(
@@ -81,8 +86,9 @@ def read_settings(path: Path) -> SiteSettings:
         content = json.loads(path.read_text(encoding="utf-8"))
         folders = content.pop("data", ".")
         folders = [folders] if isinstance(folders, str) else folders
-        if content.get("splits") is not None:
-            content["splits"] = path.parent / content["splits"]
+        for name in ("splits", "cache"):
+            if content.get(name) is not None:
+                content[name] = path.parent / content[name]
         return SiteSettings(data=tuple(path.parent / folder for folder in folders), **content)
     except (OSError, ValueError, AttributeError, TypeError, ValidationError) as error:
-        raise InputError(f"{path} is not a valid site settings file: {error}.") from None
+        raise InputError(f"{path} is not a valid site settings file: {why_invalid(error)}.") from None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fedpac_me.data.federation_split import FederationSplit, split_sites
 from fedpac_me.data.institutions import NAME_MAPPING_FILE, Subject, read_name_mapping
-from fedpac_me.data.layouts import Case, acquisition_facts, find_cases, require_complete
+from fedpac_me.data.layouts import Case, LayoutKey, acquisition_facts, find_cases, layout_named, require_complete
 from fedpac_me.data.partition import (
     Sites,
     by_fets,
@@ -34,6 +34,7 @@ class SplitRequest:
     """The options of ``fedpac-me split``."""
 
     data: Path
+    layout: LayoutKey | None = None
     mapping: Path | None = None
     fets: Path | None = None
     by: By | None = None
@@ -63,7 +64,7 @@ def plan_split(request: SplitRequest) -> Plan:
             segmentation, sites that cannot be made or split.
     """
     by = _require_consistent(request)
-    cases = {case.id: case for case in find_cases([request.data])}
+    cases = {case.id: case for case in find_cases([request.data], layout_named(request.layout))}
     for case in cases.values():
         require_complete(case, max_missing=len(MODALITIES) - 1)
     mapping = request.mapping or mapping_beside(request.data)
@@ -75,7 +76,10 @@ def plan_split(request: SplitRequest) -> Plan:
         sites, said = merge_small(sites, request.min_cases, request.leave_out)
         notes.append(said)
     split = FederationSplit(
-        data=request.data, sites=split_sites(sites, request.seed, request.leave_out), how=_how(request, by, mapping)
+        data=request.data,
+        layout=request.layout,
+        sites=split_sites(sites, request.seed, request.leave_out),
+        how=_how(request, by, mapping),
     )
     return Plan(split, cases, grades, tuple(notes + _empty_parts(split)))
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedpac_me.data.layouts import Case, find_cases
+from fedpac_me.data.layouts import Case, Layout, find_cases, layout_named
+from fedpac_me.data.site import SiteSettings
 from fedpac_me.errors import InputError
 
 SPLITS_FILE = "splits.json"
@@ -30,21 +31,26 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def split_cases(folders: Sequence[Path], listed: Path | None = None) -> Split:
-    """All cases of a site, each folder split by its ``splits.json`` or else by a hash of the id.
+def site_cases(settings: SiteSettings) -> Split:
+    """All cases of the site with ``settings``. Raises ``InputError`` as ``split_cases`` does."""
+    return split_cases(settings.data, settings.splits, layout_named(settings.layout))
+
+
+def split_cases(folders: Sequence[Path], listed: Path | None = None, layout: Layout | None = None) -> Split:
+    """All cases below ``folders``, each folder split by its ``splits.json`` or else by a hash of the id.
 
     The hash keeps a case in its part when others are added. Where ``listed`` names a split file it stands for all the
-    folders, and cases that it does not list are not the site's.
+    folders, and cases that it does not list are not the site's. With ``layout`` files of others are not looked at.
 
     Raises:
         InputError: no cases, or a split file that names unknown cases or one case twice.
     """
     whole = Split()
-    found = find_cases(folders)  # one id in two folders is refused before anything is split
+    found = find_cases(folders, layout)  # one id in two folders is refused before anything is split
     if listed is not None:
         return _listed_split(listed, found)
     for folder in folders:
-        cases = find_cases([folder])
+        cases = find_cases([folder], layout)
         path = folder / SPLITS_FILE
         part = _listed_split(path, cases) if path.is_file() else _hashed_split(cases)
         for name, members in part.parts().items():

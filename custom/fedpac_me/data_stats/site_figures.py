@@ -15,7 +15,7 @@ from fedpac_me.data.institutions import Subject, read_name_mapping
 from fedpac_me.data.layouts import Case
 from fedpac_me.data.site import SiteSettings
 from fedpac_me.data.split_plan import grade_of, mapping_beside
-from fedpac_me.data.splits import split_cases
+from fedpac_me.data.splits import site_cases
 from fedpac_me.data_stats.case_figures import QUANTILES, CaseFigures, measure_case
 from fedpac_me.data_stats.features import CASES, GRADES, PARTS, RAW, SPACING, UNUSABLE, VOLUMES, Z_SCORES
 from fedpac_me.errors import InputError
@@ -91,7 +91,7 @@ def read_site(settings: SiteSettings, tell: Callable[[str], None]) -> SiteFigure
     Raises:
         InputError: the cases cannot be found or split, or none of them can be used.
     """
-    parts = split_cases(settings.data, settings.splits).parts()
+    parts = site_cases(settings).parts()
     grades: dict[str, Subject] = {}
     for folder in settings.data:
         if (mapping := mapping_beside(folder)) is not None:

@@ -4,14 +4,47 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 from fedpac_me.errors import InputError
-from fedpac_me.labels import REGIONS
+from fedpac_me.labels import REGIONS, regions_from_labels
+
+BINS = 15
+
+CALIBRATION = tuple(f"{metric}_{region}" for metric in ("ece", "null_ece") for region in REGIONS)
+"""The keys of ``case_calibration``, in order. A case of which only labels are known has none of them."""
+
+CALIBRATION_DEFINITION = (
+    f"ECE, the expected calibration error, is how far a region's probability lies from how often it comes true, over "
+    f"the voxels inside the brain and {BINS} equal bins of the probability: 0 is perfect. Most of these voxels are "
+    "easy, so the figure is small for everyone; “nothing” is that of being sure that there is no tumour anywhere"
+)
+
+
+def case_calibration(logits: np.ndarray, truth: np.ndarray, brain: np.ndarray) -> dict[str, float | None]:
+    """How well one case's probabilities are calibrated, beside being sure of no tumour, which needs no network.
+
+    Args:
+        logits: CDHW, channels as ``REGIONS``.
+        truth: BraTS labels, DHW.
+        brain: DHW bool, where voxels count.
+
+    Returns:
+        Builtins, with the keys of ``CALIBRATION``. ``ece_…`` is ``None`` where a logit in the brain is NaN;
+        ``null_ece_…`` is the share of the brain that is the region, since what is said there is always 0.
+
+    Raises:
+        InputError: see ``expected_calibration_error``.
+    """
+    regions = regions_from_labels(truth)
+    errors = expected_calibration_error(expit(logits), regions, brain)
+    shares = (float(share) for share in regions[:, brain].mean(1))
+    return dict(zip(CALIBRATION, (*errors.values(), *shares), strict=True))
 
 
 def expected_calibration_error(
-    probabilities: np.ndarray, truth: np.ndarray, brain: np.ndarray, bins: int = 15
-) -> dict[str, float]:
+    probabilities: np.ndarray, truth: np.ndarray, brain: np.ndarray, bins: int = BINS
+) -> dict[str, float | None]:
     """Expected calibration error (ECE) of each region over the voxels of the brain.
 
     ECE = Σ_b n_b / n · |p̄_b - ȳ_b| over equal bins of the region's probability: n_b voxels, their mean probability
@@ -28,6 +61,9 @@ def expected_calibration_error(
         brain: DHW, true where voxels count.
         bins: how many.
 
+    Returns:
+        The error of each region; ``None`` where one of its probabilities is NaN: no bin is right for it.
+
     Raises:
         InputError: the shapes do not fit, nothing counts, there is no bin, or a probability is not from 0 to 1.
     """
@@ -42,14 +78,16 @@ def expected_calibration_error(
     chosen = probabilities[:, inside]
     if bins < 1 or not chosen.size:
         raise InputError(f"Calibration needs a bin and a voxel; there are {bins} bins and {inside.sum()} brain voxels.")
-    if not ((chosen >= 0) & (chosen <= 1)).all():
+    if (chosen < 0).any() or (chosen > 1).any():
         raise InputError("Probabilities must lie between 0 and 1; were these logits?")
     errors = [_calibration_error(*pair, bins) for pair in zip(chosen, truth[:, inside], strict=True)]
     return dict(zip(REGIONS, errors, strict=True))
 
 
-def _calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int) -> float:
+def _calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int) -> float | None:
     """Of two flat arrays. What is left of n_b / n · |p̄_b - ȳ_b| are two sums a bin; float64, as ``bincount`` adds."""
+    if np.isnan(probabilities).any():
+        return None
     number = np.minimum((probabilities * bins).astype(np.intp), bins - 1)
     said, came_true = (np.bincount(number, weights, bins) for weights in (probabilities, truth))
     return float(np.abs(said - came_true).sum() / probabilities.size)

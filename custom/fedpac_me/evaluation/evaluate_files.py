@@ -17,7 +17,7 @@ from fedpac_me.data.nifti import Volume, grid_difference, read_volume
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.lesions import LESION_DEFINITION
 from fedpac_me.evaluation.metrics import CONVENTION, METRICS, case_metrics
-from fedpac_me.evaluation.summary import FIGURES, summarise_site
+from fedpac_me.evaluation.summary import LABEL_FIGURES, summarise_site
 from fedpac_me.evaluation.surface import HD95_DEFINITION
 from fedpac_me.labels import REGIONS
 from fedpac_me.storage import atomic_path
@@ -36,8 +36,9 @@ def evaluate_files(
     one orientation, never resampled.
 
     Returns:
-        ``cases``, how many; the means ``FIGURES`` over them, see ``summarise_site``; ``notes``, sentences on files that
-        have no counterpart; ``definitions`` of the figures; ``rows``, per case its id as ``case`` and ``METRICS``.
+        ``cases``, how many; the means ``LABEL_FIGURES`` over them, see ``summarise_site``; ``notes``, sentences on
+        files that have no counterpart; ``definitions`` of the figures; ``rows``, per case its id as ``case`` and
+        ``METRICS``. No calibration: a label file does not say how sure it was.
 
     Raises:
         InputError: no file has a counterpart, one cannot be read or has unknown labels, or two do not share a grid.
@@ -54,7 +55,7 @@ def evaluate_files(
     summary = summarise_site("evaluate", rows)
     return {
         "cases": len(rows),
-        **{figure: summary[figure] for figure in FIGURES},
+        **{figure: summary[figure] for figure in LABEL_FIGURES},
         "notes": notes,
         "definitions": [CONVENTION, HD95_DEFINITION, LESION_DEFINITION],
         "rows": rows,

@@ -12,7 +12,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedpac_me.evaluation.curves import LineStyle, line_styles, metric_curve, seconds_curve
+from fedpac_me.evaluation.details import detail_tables, pair_matching
 from fedpac_me.evaluation.metrics import CONVENTION
+from fedpac_me.evaluation.pair_matching import PAIR_MATCHING_DEFINITION
 from fedpac_me.evaluation.picture import LABEL_COLOURS, LABEL_NAMES, data_uri
 from fedpac_me.evaluation.routing_page import routing_view
 from fedpac_me.evaluation.run_record import FINAL_MODEL, RunRecord, model_key
@@ -40,6 +42,9 @@ def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
         verdict=verdict(report, record.local_only),
         keys=(*REGIONS, "mean"),
         groups=_groups(report),
+        details=detail_tables(report, _groups(report), ABSENT),
+        pair_matching=pair_matching(report, _groups(report)),
+        pair_matching_definition=PAIR_MATCHING_DEFINITION,
         routing=routing_view(record, report.get("routing"), styles),
         convention=CONVENTION,
         hd95_definition=HD95_DEFINITION,

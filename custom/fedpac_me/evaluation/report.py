@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedpac_me.errors import InputError
-from fedpac_me.evaluation.metrics import METRICS
+from fedpac_me.evaluation.case_rows import SCORES
 from fedpac_me.evaluation.page import render_page
 from fedpac_me.evaluation.routing import routing_summary, training_masses
 from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL, RunRecord, model_key, read_run
@@ -44,8 +44,8 @@ def write_report(run: Path) -> Path:
 def build_report(record: RunRecord) -> dict[str, Any]:
     """The machine's view of a run.
 
-    ``sites``, ``mean``, ``worst_site`` and ``unseen`` are the headline: the final model or, where nothing was shared,
-    every site's own (see ``summarise_local``). ``models`` has the same four for each evaluated model. With experts
+    ``sites``, ``mean``, ``worst_site``, ``spread`` and ``unseen`` are the headline: the final model or, where nothing
+    was shared, every site's own (see ``summarise_local``). ``models`` has these for each evaluated model. With experts
     there is ``routing`` (see ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
 
     Raises:
@@ -104,7 +104,7 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
 
 def _write_cases(record: RunRecord, path: Path) -> None:
     rows = list(_case_rows(record))
-    first = ("model", "site", "role", "case", *METRICS)
+    first = ("model", "site", "role", "case", *SCORES)
     more = sorted({key for row in rows for key in row} - set(first))
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=(*first, *more), lineterminator="\n")
@@ -118,4 +118,5 @@ def _case_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
             evaluation = record.models[model][site]
             for number, case in enumerate(evaluation["cases"], start=1):
                 name = _SHORT_NAMES.get(model, model_key(model))
-                yield {"model": name, "site": site, "role": evaluation["role"], "case": number, **case}
+                # Last, so that no figure of a site can pass for another site's.
+                yield {**case, "model": name, "site": site, "role": evaluation["role"], "case": number}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
+from fedpac_me.evaluation.case_rows import PROPERTIES
 from fedpac_me.evaluation.contingency import (
     entropy_bits,
     expected_mutual_information,
@@ -19,9 +20,6 @@ from fedpac_me.evaluation.run_record import FINAL_MODEL, RunRecord
 from fedpac_me.evaluation.summary import site_order
 from fedpac_me.federation.ledger import MERGED
 from fedpac_me.labels import REGIONS
-
-PROPERTIES = ("protocol", "grade")
-"""What else a test case may say about itself; only sites that know it write it."""
 
 
 def routing_summary(record: RunRecord) -> dict[str, Any] | None:

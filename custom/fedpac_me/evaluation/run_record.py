@@ -13,17 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedpac_me.errors import InputError
-from fedpac_me.evaluation.metrics import BASIC_METRICS, METRICS
-from fedpac_me.labels import REGIONS
+from fedpac_me.evaluation.case_rows import MOST_EXPERTS, checked_case
 
 FINAL_MODEL = "SRV_FL_global_model.pt"
 BEST_MODEL = "SRV_best_FL_global_model.pt"
 """Names under which FLARE's cross-site evaluation files the server's last model and the one its selector kept."""
 
-MOST_EXPERTS = 1000
-"""No run has as many; a damaged number must not become a table of that width."""
-
-_ROUTING_NUMBERS = ("distance", "far", *(f"second_dice_{region}" for region in REGIONS))
 _SERVER_PREFIX = "SRV_"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -109,7 +104,7 @@ class _Ledger(_Part):
 
 class _Evaluation(_Part):
     role: Literal["train", "evaluate", "pooled"]
-    cases: list[dict[str, float | int | str | None]]
+    cases: list[dict[str, Any]]
 
 
 _EVALUATIONS = TypeAdapter(dict[str, dict[str, _Evaluation]])
@@ -223,26 +218,14 @@ def _by_model(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     models: dict[str, dict[str, dict[str, Any]]] = {}
     for site, at_site in results.items():
         for model, evaluation in at_site.items():
-            for number, case in enumerate(evaluation.cases, start=1):
-                _check_case(case, f"{path.name}: case {number} of {site} under {model}")
-            models.setdefault(model, {})[site] = evaluation.model_dump()
+            cases = [
+                checked_case(case, f"{path.name}: case {number} of {site} under {model}")
+                for number, case in enumerate(evaluation.cases, start=1)
+            ]
+            models.setdefault(model, {})[site] = {"role": evaluation.role, "cases": cases}
     if not any(found["cases"] for at_sites in models.values() for found in at_sites.values()):
         raise InputError(f"{path} holds no evaluated case; there is nothing to report.")
     return models
-
-
-def _check_case(case: dict[str, Any], where: str) -> None:
-    wanted = [name for name in METRICS if name in BASIC_METRICS or name in case]
-    wrong = [name for name in wanted if isinstance(case.get(name), (str, bool, type(None)))]
-    if wrong:
-        raise InputError(f"{where} has no number for {', '.join(wrong)}; was it written by another version?")
-    for name in ("expert", "second_expert"):
-        expert = case.get(name)
-        if expert is not None and not (type(expert) is int and 0 <= expert < MOST_EXPERTS):
-            raise InputError(f"{where} has {expert!r} for {name}; experts are counted 0, 1, 2 and so on.")
-    wrong = [name for name in _ROUTING_NUMBERS if isinstance(case.get(name), (str, bool))]
-    if wrong:
-        raise InputError(f"{where} has text instead of a number for {', '.join(wrong)}.")
 
 
 def _pictures(folder: Path, sites: set[str]) -> dict[str, dict[str, Path]]:

@@ -5,36 +5,53 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from fedpac_me.evaluation.pair_matching import PAIR_MATCHING
 from fedpac_me.labels import REGIONS
 
-FIGURES = ("dice", "dice_nonempty", "hd95", "lesionwise_dice", "voxel_accuracy", "null_predictor")
-"""What a site's summary says about its cases, beside its role and their number."""
+LABEL_FIGURES = (
+    "dice", "dice_nonempty", "hd95", "hd95_nonempty", "lesionwise_dice", "lesionwise_hd95", "sensitivity",
+    "specificity", "volume_error", "absolute_volume_error", "voxel_accuracy", "null_predictor",
+)  # fmt: skip
+"""What a summary can say of cases whose predicted labels are known."""
+
+FIGURES = (*LABEL_FIGURES, "ece", "null_ece", PAIR_MATCHING)
+"""What a site's summary says about its cases, beside its role and their number; the last three need the network."""
 
 
 def summarise_site(role: str, cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean figures of one site over its cases, each a dict of ``case_metrics``.
 
     Returns:
-        ``role``, ``cases`` and ``FIGURES``; ``dice_nonempty`` counts only cases whose truth has the region and is
-        ``None`` where none has; ``lesionwise_dice`` is ``None`` for cases of before there was one. The ``mean`` of a
-        figure is over its regions.
+        ``role``, ``cases`` and ``FIGURES``; ``…_nonempty`` counts only cases whose truth has the region and is ``None``
+        where none has; ``volume_error`` lets too much and too little cancel, ``absolute_volume_error`` does not. A
+        figure that some case lacks, as those of before there was one, is ``None``. The ``mean`` of a figure is over its
+        regions.
     """
     return {
         "role": role,
         "cases": len(cases),
         "dice": _by_region(cases, "dice"),
-        "dice_nonempty": _with_mean({region: _nonempty_dice(cases, region) for region in REGIONS}),
+        "dice_nonempty": _nonempty(cases, "dice"),
         "hd95": _by_region(cases, "hd95"),
+        "hd95_nonempty": _nonempty(cases, "hd95"),
         "lesionwise_dice": _by_region(cases, "lesion_dice"),
+        "lesionwise_hd95": _by_region(cases, "lesion_hd95"),
+        "sensitivity": _by_region(cases, "sensitivity"),
+        "specificity": _by_region(cases, "specificity"),
+        "volume_error": _by_region(cases, "volume_error"),
+        "absolute_volume_error": _by_region(cases, "volume_error", size=abs),
         "voxel_accuracy": _case_mean(case["voxel_accuracy"] for case in cases),
         "null_predictor": {
             "dice": _by_region(cases, "null_dice"),
             "voxel_accuracy": _case_mean(case["null_voxel_accuracy"] for case in cases),
         },
+        "ece": _by_region(cases, "ece"),
+        "null_ece": _by_region(cases, "null_ece"),
+        PAIR_MATCHING: _case_mean(case.get(PAIR_MATCHING) for case in cases),
     }
 
 
@@ -45,7 +62,8 @@ def summarise_run(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
 
     Returns:
         ``sites``; ``mean``, the unweighted mean over sites that trained; ``worst_site`` of them, by mean Dice;
-        ``unseen``, the unweighted mean over sites that only evaluate. The last three are ``None`` without such a site.
+        ``spread``, by how much mean Dice the best of them is above it; ``unseen``, the unweighted mean over sites that
+        only evaluate. All but the first are ``None`` without such a site.
     """
     return combine(
         {site: summarise_site(found["role"], found["cases"]) for site, found in evaluations.items() if found["cases"]}
@@ -74,12 +92,13 @@ def combine(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     ordered = {site: sites[site] for site in sorted(sites, key=site_order)}
     trained = {site: summary for site, summary in ordered.items() if summary["role"] == "train"}
     unseen = [summary for summary in ordered.values() if summary["role"] == "evaluate"]
-    ranked = [site for site in trained if trained[site]["dice"]["mean"] is not None]
-    worst = min(ranked, key=lambda site: trained[site]["dice"]["mean"], default=None)
+    means = {site: mean for site in trained if (mean := trained[site]["dice"]["mean"]) is not None}
+    worst = min(means, key=means.__getitem__, default=None)
     return {
         "sites": ordered,
         "mean": _group(list(trained.values())),
         "worst_site": {"site": worst, "dice": trained[worst]["dice"]} if worst is not None else None,
+        "spread": max(means.values()) - means[worst] if worst is not None else None,
         "unseen": _group(unseen),
     }
 
@@ -106,12 +125,20 @@ def _average(values: Sequence[Any]) -> Any:
     return _known_mean(values)
 
 
-def _by_region(cases: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float | None]:
-    return _with_mean({region: _case_mean(case.get(f"{metric}_{region}") for case in cases) for region in REGIONS})
+def _by_region(
+    cases: Sequence[Mapping[str, Any]], metric: str, size: Callable[[float], float] = float
+) -> dict[str, float | None]:
+    def known(value: float | None) -> float | None:
+        return None if value is None else size(value)
+
+    return _with_mean(
+        {region: _case_mean(known(case.get(f"{metric}_{region}")) for case in cases) for region in REGIONS}
+    )
 
 
-def _nonempty_dice(cases: Sequence[Mapping[str, Any]], region: str) -> float | None:
-    return _case_mean(case[f"dice_{region}"] for case in cases if case[f"truth_voxels_{region}"] > 0)
+def _nonempty(cases: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float | None]:
+    having = {region: [case for case in cases if case[f"truth_voxels_{region}"] > 0] for region in REGIONS}
+    return _with_mean({region: _case_mean(case[f"{metric}_{region}"] for case in having[region]) for region in REGIONS})
 
 
 def _with_mean(regions: dict[str, float | None]) -> dict[str, float | None]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
@@ -22,7 +24,7 @@ from fedpac_me.config import parse_config
 from fedpac_me.flare.key_search import TASK_STYLE
 from fedpac_me.flare.refusal import refusal_of, refuse
 from fedpac_me.flare.site_context import site_folder, site_settings
-from fedpac_me.learning.site import Site
+from fedpac_me.learning.site import SCANS_FOLDER, Site
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
 
 
@@ -63,8 +65,10 @@ class FedPacMeExecutor(Executor):
             return refusal_of(self, fl_ctx, error)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Shows the site's progress in the admin console (``show_stats``)."""
+        """Shows the site's progress in the admin console (``show_stats``); deletes what only the job needed."""
         super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.END_RUN:
+            shutil.rmtree(site_folder(fl_ctx) / SCANS_FOLDER, ignore_errors=True)
         if event_type == InfoCollector.EVENT_TYPE_GET_STATS:
             collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
             if collector is not None:

@@ -27,10 +27,19 @@ def autocast(config: Config, device: torch.device):
 
 @dataclass(frozen=True)
 class Prediction:
-    """BraTS ``labels`` (DHW uint8) of a whole volume, zero outside the brain, and who spoke (``None``: no experts)."""
+    """What a network says of a scan.
+
+    Attributes:
+        labels: DHW uint8, BraTS labels of the whole volume, zero outside the brain.
+        route: who spoke; ``None`` where the model has no experts.
+        logits: CDHW float32, channels as ``REGIONS``, in the scan's box: what ``labels`` were cut from.
+        brain: DHW bool in the scan's box; where it is false the logits mean nothing.
+    """
 
     labels: np.ndarray
     route: Routing | None
+    logits: np.ndarray
+    brain: np.ndarray
 
 
 def predict(
@@ -49,7 +58,7 @@ def predict(
     else:
         route, logits = _surest(model, scan, config, device, route, brain)
     # A tumour lies in the brain: resampled borders of the box must not count.
-    return Prediction(scan.uncrop(labels_from_regions((logits > 0) & brain)), route)
+    return Prediction(scan.uncrop(labels_from_regions((logits > 0) & brain)), route, logits, brain)
 
 
 def _surest(

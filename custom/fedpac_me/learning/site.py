@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,24 @@ from fedpac_me import __version__
 from fedpac_me.config import Config
 from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import Case, acquisition_facts
+from fedpac_me.data.prefetch import prefetched
 from fedpac_me.data.scan import Scan, load_scan
+from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import SiteSettings
-from fedpac_me.data.splits import split_cases
+from fedpac_me.data.splits import site_cases
 from fedpac_me.data.style import known_figures
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.expert_picture import OwnedScans
-from fedpac_me.evaluation.metrics import case_metrics, region_dice
+from fedpac_me.evaluation.metrics import region_dice
 from fedpac_me.evaluation.picture import case_picture
 from fedpac_me.federation import keys
 from fedpac_me.federation.moments import to_moments
 from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.labels import REGIONS
+from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
+from fedpac_me.learning.device import choose_device
+from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
@@ -36,6 +42,8 @@ from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, Tra
 from fedpac_me.model.backbone import build_model, get_weights, own_state, set_own_state, set_weights
 from fedpac_me.model.router import Routing
 
+SCANS_FOLDER = "scans"
+"""Below a site's own folder: its prepared scans, where its settings name no ``cache``."""
 Weights = Mapping[str, np.ndarray]
 _NO_META: Mapping[str, Any] = {}
 
@@ -61,7 +69,7 @@ class Site:
         if self.device.type == "cpu":
             torch.set_num_threads(config.learning.cpu_threads)
         torch.use_deterministic_algorithms(self.device.type == "cpu")
-        self.split = split_cases(settings.data, settings.splits)
+        self.split = site_cases(settings)
         if self.trains and not self.split.train:
             raise InputError(
                 f"Site {name} has the role '{self.role}' but no training cases. "
@@ -69,8 +77,8 @@ class Site:
             )
         self.trainer = Trainer(build_model(config), config, self.device)
         self._folder = folder
+        self._scans = ScanCache(settings.cache or folder / SCANS_FOLDER, config.data)
         self._crops: TrainingCrops | None = None
-        self._validation: list[Scan] | None = None
         self._site_styles: np.ndarray | None = None
 
     def answer(self, question: Mapping[str, Any]) -> keys.Answer | None:
@@ -123,22 +131,21 @@ class Site:
         A pooled site has none of its own: the test cases belong to the hospitals they came from.
         """
         self._receive_whole(weights, SiteState.load(self._folder, self.device))
-        rows, owned = [], OwnedScans(self.name)
+        rows, owned, encoded = [], OwnedScans(self.name), []
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
             scan = self._load(case)
-            prediction = self._predict(scan, should_stop, self._route(scan))
-            truth = scan.uncrop(scan.labels)
-            metrics = case_metrics(prediction.labels, truth, scan.spacing_mm)
+            labels, route, metrics = self._scored(scan, should_stop)
             seconds = time.monotonic() - start
-            if prediction.route is not None:
-                metrics |= self._routing_facts(scan, prediction.route, truth, should_stop)
-                owned.add(prediction.route.expert, prediction.route.distance, scan.image, scan.present)
+            if route is not None:
+                metrics |= routing_facts(route, self._predict(scan, should_stop, route.by_second()), scan)
+                owned.add(route.expert, route.distance, scan.image, scan.present)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
+            encoded += encoded_twice(self.trainer.model, scan, self.config, self.device, route)
             if ordinal == 1:
-                self._draw(scan, prediction.labels, model_name)
+                self._draw(scan, labels, model_name)
         owned.draw(self._folder, model_name)
-        return {"role": self.role, "cases": rows}
+        return {"role": self.role, "cases": with_pair_matching(rows, encoded)}
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
         """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
@@ -152,7 +159,7 @@ class Site:
         """The training scans, read on first use."""
         if self._crops is None:
             augmentation = crop_augmentation(self.config)
-            self._crops = TrainingCrops(self.split.train, self.config.data, self.config.seed, self.name, augmentation)
+            self._crops = TrainingCrops(self.split.train, self._scans, self.config.seed, self.name, augmentation)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:
@@ -187,18 +194,12 @@ class Site:
             return diff
         return {name: value for name, value in diff.items() if (e := expert_of(name)) is None or mass[e] > 0}
 
-    def _routing_facts(
-        self, scan: Scan, route: Routing, truth: np.ndarray, should_stop: Callable[[], bool]
-    ) -> dict[str, float | int]:
-        """Who spoke for a test case, how far the case is from the key, and what the next expert would have scored."""
-        second = region_dice(self._predict(scan, should_stop, route.by_second()).labels, truth)
-        return {
-            "expert": route.expert,
-            "distance": route.distance,
-            "far": int(route.far),
-            "second_expert": route.by_second().expert,
-            **{f"second_dice_{region}": dice for region, dice in second.items()},
-        }
+    def _scored(
+        self, scan: Scan, should_stop: Callable[[], bool]
+    ) -> tuple[np.ndarray, Routing | None, dict[str, float | int | None]]:
+        """Labels of a test case, who spoke for it, and its scores. Its logits, the largest part, are let go."""
+        prediction = self._predict(scan, should_stop, self._route(scan))
+        return prediction.labels, prediction.route, case_scores(prediction, scan)
 
     @property
     def _keeps_own_model(self) -> bool:
@@ -207,7 +208,8 @@ class Site:
     def _trained(self, round_number: int, experts: list[int] | None, should_stop: Callable[[], bool]) -> RoundResult:
         learning = self.config.learning
         batches = self.crops.batches(round_number, learning.steps_per_round, learning.batch, experts)
-        return self.trainer.train_round(batches, round_number * learning.steps_per_round, should_stop)
+        with closing(prefetched(batches)) as ahead:
+            return self.trainer.train_round(ahead, round_number * learning.steps_per_round, should_stop)
 
     def _learned(self, weights: Weights, experts: list[int] | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the round changed in ``weights``, and the facts by which the server merges it."""
@@ -241,11 +243,10 @@ class Site:
         """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""
         if round_number % self.config.evaluation.validation_every or not self.split.validation:
             return {}
-        if self._validation is None:
-            self._validation = [self._load(case) for case in self.split.validation]
+        scans = (self._scans.load(case).scan for case in self.split.validation)
         scores = [
             region_dice(self._predict(scan, should_stop, self._route(scan)).labels[scan.box], scan.labels).values()
-            for scan in self._validation
+            for scan in scans
         ]
         means = np.mean([list(score) for score in scores], axis=0)
         dice = {f"dice_{region}": float(mean) for region, mean in zip(REGIONS, means, strict=True)}
@@ -273,19 +274,3 @@ class Site:
             "seconds": time.monotonic() - start,
             **facts,
         }
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device named in the site's settings; ``auto`` takes CUDA where there is some, else the CPU.
-
-    Raises:
-        InputError: torch does not know the device, or it is not there.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=wanted).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f'The site\'s device \'{wanted}\' cannot be used: {str(error).splitlines()[0]} Use "auto" or "cpu".'
-        ) from None
