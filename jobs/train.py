@@ -8,7 +8,6 @@ python jobs/train.py --config app_configs/fedavg.json --export --export-dir buil
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from fedpac_me.config import Config, load_config
 from fedpac_me.data.checks import check_root
 from fedpac_me.data.federation_split import site_root
 from fedpac_me.errors import InputError
+from fedpac_me.run_folder import make_room, require_free, require_name
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_DATA = Path("data/phantom")
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(args.config, _overrides(args))
         name = config.method if args.name is None else args.name
-        _require_name(name)
+        require_name(name)
         export(config, name, args.export_dir) if args.export else train(config, name, args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,7 +83,7 @@ def train(config: Config, name: str, args: argparse.Namespace) -> None:
 
     run = args.runs / name
     require_no_space(run, HERE)
-    _require_free(run, args.replace)
+    require_free(run, args.replace)
     data = _default_data() if args.data is None and args.splits is None else args.data
     with site_root(data, args.splits) as root:
         _train_on(root, config, name, args)
@@ -97,9 +97,7 @@ def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -
 
     run = args.runs / name
     cases = check_root(data, config.data)
-    if args.replace and run.exists():
-        print(f"Replacing {run}, as --replace asks.")
-        shutil.rmtree(run)
+    make_room(run, args.replace)
     print(
         f"{config.title}: {config.federation.rounds} rounds, {len(cases)} sites, {sum(cases.values())} cases.",
         flush=True,
@@ -126,16 +124,6 @@ def _default_data() -> Path:
         print(f"No --data given: writing the phantom hospitals to {DEFAULT_DATA} ...", flush=True)
         write_phantom(DEFAULT_DATA)
     return DEFAULT_DATA
-
-
-def _require_name(name: str) -> None:
-    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise InputError(f"The name '{name}' must consist of letters, digits, '-' and '_'.")
-
-
-def _require_free(run: Path, replace: bool) -> None:
-    if run.exists() and not replace:
-        raise InputError(f"The run {run} exists already. Choose another --name, or pass --replace to delete it first.")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def train_module() -> ModuleType:
     """``jobs/train.py``, imported."""
-    spec = importlib.util.spec_from_file_location("jobs_train", ROOT / "jobs" / "train.py")
+    return _job("train")
+
+
+@pytest.fixture(scope="session")
+def data_stats_module() -> ModuleType:
+    """``jobs/data_stats.py``, imported."""
+    return _job("data_stats")
+
+
+def _job(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"jobs_{name}", ROOT / "jobs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -26,14 +26,7 @@ def check_root(root: Path, config: DataConfig, progress: Callable[[str], None] =
     Raises:
         InputError: there is no such folder, it holds no site, or cases are unusable (the first few are named).
     """
-    if not root.is_dir():
-        raise InputError(
-            f"There is no data folder {root}. Name an existing one; `fedpac-me phantom --out DIR` writes an example."
-        )
-    folders = site_folders(root)
-    if not folders:
-        raise InputError(f"{root} holds no site folders. Expected one folder a hospital, each with one folder a case.")
-    sites = {folder.name: _cases_of(folder) for folder in folders}
+    sites = {folder.name: _cases_of(folder) for folder in require_sites(root)}
     cases = [case for members in sites.values() for case in members]
     progress(f"Reading {len(cases)} cases of {len(sites)} sites once to check them ...")
     findings = _find_faults(cases, config)
@@ -41,6 +34,22 @@ def check_root(root: Path, config: DataConfig, progress: Callable[[str], None] =
         more = f" (and {len(findings) - _FINDINGS_SHOWN} more)" if len(findings) > _FINDINGS_SHOWN else ""
         raise InputError("\n".join(findings[:_FINDINGS_SHOWN]) + more)
     return {site: len(members) for site, members in sites.items()}
+
+
+def require_sites(root: Path) -> list[Path]:
+    """The site folders below ``root``, by name; no case is read.
+
+    Raises:
+        InputError: there is no such folder, or it holds no site.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"There is no data folder {root}. Name an existing one; `fedpac-me phantom --out DIR` writes an example."
+        )
+    folders = site_folders(root)
+    if not folders:
+        raise InputError(f"{root} holds no site folders. Expected one folder a hospital, each with one folder a case.")
+    return folders
 
 
 def _cases_of(folder: Path) -> list[Case]:

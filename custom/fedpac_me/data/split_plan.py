@@ -67,10 +67,10 @@ def plan_split(request: SplitRequest) -> Plan:
     cases = {case.id: case for case in find_cases([request.data], layout_named(request.layout))}
     for case in cases.values():
         require_complete(case, max_missing=len(MODALITIES) - 1)
-    mapping = request.mapping or _mapping_beside(request.data)
+    mapping = request.mapping or mapping_beside(request.data)
     subjects = read_name_mapping(mapping) if mapping is not None else {}
     notes = _mapping_notes(mapping, subjects, cases)
-    grades = {id_: _grade(case, subjects) for id_, case in cases.items()}
+    grades = {id_: grade_of(case, subjects) for id_, case in cases.items()}
     sites = _partition(request, by, mapping, subjects, grades)
     if request.min_cases is not None:
         sites, said = merge_small(sites, request.min_cases, request.leave_out)
@@ -124,7 +124,8 @@ def _partition(
     return by_institution(grades, subjects, request.merge_physical_sites)
 
 
-def _mapping_beside(data: Path) -> Path | None:
+def mapping_beside(data: Path) -> Path | None:
+    """The ``name_mapping.csv`` in a data folder, if there is one."""
     path = data / NAME_MAPPING_FILE
     return path if path.is_file() else None
 
@@ -136,7 +137,8 @@ def _mapping_notes(mapping: Path | None, subjects: Mapping[str, Subject], cases:
     return [f"{mapping} lists {len(subjects)} cases, of which {known} are here; {len(cases)} cases are here in all."]
 
 
-def _grade(case: Case, subjects: Mapping[str, Subject]) -> str:
+def grade_of(case: Case, subjects: Mapping[str, Subject]) -> str:
+    """The grade by the data set's table, else by the case's own ``acquisition.json``; empty where neither knows."""
     subject = subjects.get(case.id)
     return subject.grade if subject is not None and subject.grade else acquisition_facts(case).get("grade", "")
 

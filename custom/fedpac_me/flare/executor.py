@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
@@ -23,15 +21,11 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.config import parse_config
-from fedpac_me.data.site import find_settings
-from fedpac_me.errors import InputError
-from fedpac_me.flare.error_reply import error_reply
 from fedpac_me.flare.key_search import TASK_STYLE
-from fedpac_me.flare.private_log import append_private_log
+from fedpac_me.flare.refusal import refusal_of, refuse
+from fedpac_me.flare.site_context import site_folder, site_settings
 from fedpac_me.learning.site import SCANS_FOLDER, Site
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
-
-_logger = logging.getLogger(__name__)
 
 
 class FedPacMeExecutor(Executor):
@@ -66,22 +60,15 @@ class FedPacMeExecutor(Executor):
         except TrainingStopped:
             return make_reply(ReturnCode.TASK_ABORTED)
         except TrainingFailed as error:
-            return self._refuse(fl_ctx, str(error), str(error))
-        except InputError as error:
-            return self._refuse(
-                fl_ctx, "the site's data or settings are not usable; its own private.log says why", str(error)
-            )
+            return refuse(self, fl_ctx, str(error), str(error))
         except Exception as error:
-            _logger.error("Task %s failed with %s", task_name, type(error).__name__)
-            return self._refuse(
-                fl_ctx, f"{type(error).__name__} at the site; its own private.log says why", repr(error), error
-            )
+            return refusal_of(self, fl_ctx, error)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Shows the site's progress in the admin console (``show_stats``); deletes what only the job needed."""
         super().handle_event(event_type, fl_ctx)
         if event_type == EventType.END_RUN:
-            shutil.rmtree(self._folder(fl_ctx) / SCANS_FOLDER, ignore_errors=True)
+            shutil.rmtree(site_folder(fl_ctx) / SCANS_FOLDER, ignore_errors=True)
         if event_type == InfoCollector.EVENT_TYPE_GET_STATS:
             collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
             if collector is not None:
@@ -118,25 +105,9 @@ class FedPacMeExecutor(Executor):
 
     def _get_site(self, fl_ctx: FLContext) -> Site:
         if self._site is None:
-            name = fl_ctx.get_identity_name()
-            workspace = fl_ctx.get_engine().get_workspace()
-            settings = find_settings(
-                name,
-                kit=Path(workspace.get_site_config_dir()),
-                simulated=bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)),
-            )
-            self._site = Site(name, parse_config(self.config), settings, self._folder(fl_ctx))
+            name, config = fl_ctx.get_identity_name(), parse_config(self.config)
+            self._site = Site(name, config, site_settings(fl_ctx), site_folder(fl_ctx))
         return self._site
-
-    def _refuse(self, fl_ctx: FLContext, reason: str, detail: str, error: Exception | None = None) -> Shareable:
-        """An error reply; ``detail``, which may name files, stays in a file of the site's own."""
-        append_private_log(self._folder(fl_ctx) / "private.log", detail, error)
-        self.log_error(fl_ctx, f"This task was given up: {reason}")
-        return error_reply(reason)
-
-    def _folder(self, fl_ctx: FLContext) -> Path:
-        run = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
-        return run / "fedpac_me"
 
     def _send_to_tensorboard(self, fl_ctx: FLContext, values: dict[str, float], step: int) -> None:
         for tag, value in values.items():

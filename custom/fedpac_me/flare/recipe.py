@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
@@ -19,10 +15,10 @@ from nvflare.app_opt.tracking.tb.tb_receiver import TBAnalyticsReceiver
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
 
-import fedpac_me
 from fedpac_me.config import Config
 from fedpac_me.federation.server_round import server_arguments
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
+from fedpac_me.flare.bundle import bundle_package
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
@@ -42,11 +38,7 @@ class FedPacMeRecipe(Recipe):
 
     def __init__(self, config: Config, name: str) -> None:
         job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
-        # The package is bundled as a folder; FLARE's own tracing of imports would lose its sub-packages.
-        job.job.set_app_packages(["fedpac_me"])
-        self._code = _staged_package()
-        job.to_server(self._code.name)
-        job.to_clients(self._code.name)
+        self._code = bundle_package(job)
         _add_server_components(job, config)
         _add_workflows(job, config)
         job.to_clients(FedPacMeExecutor(config.to_dict()), tasks=_tasks())
@@ -94,11 +86,3 @@ def _add_workflows(job: FedJob, config: Config) -> None:
 
 def _tasks() -> list[str]:
     return [TASK_STYLE, AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL]
-
-
-def _staged_package() -> tempfile.TemporaryDirectory:
-    """A folder with nothing but the package: FLARE copies folders whole, caches and build leftovers included."""
-    stage = tempfile.TemporaryDirectory(prefix="fedpac_me_job_")
-    package = Path(fedpac_me.__file__).parent
-    shutil.copytree(package, Path(stage.name) / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    return stage

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from nvflare.recipe.sim_env import SimEnv
+from nvflare.recipe.spec import Recipe
 
 from fedpac_me.config import Config
 from fedpac_me.data.pooling import site_folders, write_pooled_root
@@ -36,8 +37,31 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
         InputError: a path has a space.
         SimulationFailed: the simulator gave up, or lost a site twice.
     """
+    # Where a round has a time limit the others go on without a lost site, and nobody needs to watch.
+    watched = not config.federation.round_timeout
+    with _data_root(config, data) as root:
+        return simulate_recipe(partial(FedPacMeRecipe, config, name), name, runs, root, threads, log_config, watched)
+
+
+def simulate_recipe(
+    make_recipe: Callable[[], Recipe],
+    name: str,
+    runs: Path,
+    root: Path,
+    threads: int | None,
+    log_config: Path,
+    watched: bool = True,
+) -> Path:
+    """Run a recipe on the sites below ``root``, one folder each; returns the run's folder ``runs/name``.
+
+    ``watched``: start again, once, where the simulator loses a site that the job would wait for.
+
+    Raises:
+        InputError: a path has a space.
+        SimulationFailed: the simulator gave up, or lost a site twice.
+    """
     require_no_space(runs / name, log_config)
-    run_once = partial(_run_once, config, name, runs, data, threads, log_config)
+    run_once = partial(_run_once, make_recipe, name, runs, root.resolve(), threads, log_config, watched)
     try:
         run_once()
     except SiteLost:
@@ -47,9 +71,17 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
     return runs / name
 
 
-def _run_once(config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path) -> None:
+def _run_once(
+    make_recipe: Callable[[], Recipe],
+    name: str,
+    runs: Path,
+    root: Path,
+    threads: int | None,
+    log_config: Path,
+    watched: bool,
+) -> None:
     workspace = runs.resolve()
-    with _data_root(config, data) as root, _environment(DATA_VARIABLE, str(root)):
+    with _environment(DATA_VARIABLE, str(root)):
         sites = [folder.name for folder in site_folders(root)]
         environment = SimEnv(
             clients=sites,
@@ -58,9 +90,9 @@ def _run_once(config: Config, name: str, runs: Path, data: Path, threads: int | 
             log_config=str(log_config.resolve()),
         )
         server = workspace / name / "server"
-        with _watch(config, server) as watch:
+        with LostSiteWatch(server / "error_log.txt") if watched else nullcontext() as watch:
             try:
-                FedPacMeRecipe(config, name).run(environment)
+                make_recipe().run(environment)
             except RuntimeError:
                 raise (SiteLost if watch is not None and watch.lost else SimulationFailed)(_why(server)) from None
 
@@ -81,11 +113,6 @@ def _why(server: Path) -> str:
     lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     last = lines[-1].rpartition("] - ")[2] if lines else "The FLARE simulator gave up."
     return f"{last} The logs are in {server} and, per site, beside it."
-
-
-def _watch(config: Config, server: Path) -> AbstractContextManager[LostSiteWatch | None]:
-    """Where a round has a time limit the others go on without a lost site, and nobody needs to watch."""
-    return nullcontext() if config.federation.round_timeout else LostSiteWatch(server / "error_log.txt")
 
 
 @contextmanager
