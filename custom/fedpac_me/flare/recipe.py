@@ -28,7 +28,9 @@ from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchC
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.selector import BestModelSelector
 
-_PERSISTOR = "persistor"
+PERSISTOR = "persistor"
+"""The component of the server's whose arguments hold the whole config."""
+
 _LOCATOR = "locator"
 
 
@@ -58,8 +60,8 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     aggregator = ExpertWiseAggregator(
         **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
     )
-    job.to_server(FedPacMePersistor(config.to_dict()), id=_PERSISTOR)
-    job.to_server(PTFileModelLocator(pt_persistor_id=_PERSISTOR), id=_LOCATOR)
+    job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
+    job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
     job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
     job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id="selector")
@@ -69,7 +71,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
 
 def _add_workflows(job: FedJob, config: Config) -> None:
     if config.model.experts > 1:
-        job.to_server(KeySearchController(config.to_dict(), _PERSISTOR), id="keys")
+        job.to_server(KeySearchController(config.to_dict(), PERSISTOR), id="keys")
     shares_nothing = config.federation.share == "nothing"
     job.to_server(
         ScatterAndGather(
@@ -78,7 +80,7 @@ def _add_workflows(job: FedJob, config: Config) -> None:
             num_rounds=config.federation.rounds,
             wait_time_after_min_received=0,
             train_timeout=config.federation.round_timeout,
-            persistor_id=_PERSISTOR,
+            persistor_id=PERSISTOR,
             ignore_result_error=True,
         ),
         id="training",

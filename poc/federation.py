@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What poc/up.sh, submit.sh, watch.sh and down.sh do.
+
+python poc/federation.py up 5
+python poc/federation.py --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from fedpac_me.data.site import DATA_VARIABLE, PHANTOM_FOLDER
+from fedpac_me.errors import InputError
+
+TEMPLATE = Path(__file__).resolve().parent / "project.yml"
+WORK = Path("build/poc")
+LAST_JOB = "last_job"
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="poc", description="A federation of real processes on this machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = _command(commands, "up", _up, "prepare and start a server and the first N hospitals")
+    up.add_argument("sites", type=int, nargs="?", metavar="N", help="how many hospitals (default: all of the data)")
+    where = f"${DATA_VARIABLE}, else {PHANTOM_FOLDER}, written if missing"
+    up.add_argument("--data", type=Path, help=f"folder with one folder a hospital (default: {where})")
+    up.add_argument("--port", type=int, help="the server's only port (default: that of poc/project.yml, 8002)")
+    submit = _command(commands, "submit", _submit, "hand in a job folder; prints the job's id")
+    submit.add_argument("job", type=Path, metavar="JOB", help="folder that jobs/train.py --export wrote")
+    watch = _command(commands, "watch", _watch, "follow a job, fetch it and write its report")
+    watch.add_argument("job_id", nargs="?", metavar="ID", help="which job (default: the one submitted last)")
+    watch.add_argument("--run", dest="run_folder", type=Path, help="folder to write (default: runs/poc-<id>); replaced")
+    for command in (submit, watch):
+        command.add_argument("--kit", type=Path, help="whose admin kit to use (default: the project admin's)")
+    report = _command(commands, "report", _report, "write the report of a folder that `nvflare job download` wrote")
+    report.add_argument("folder", type=Path, metavar="DIR")
+    _command(commands, "down", _down, "stop everything")
+    return parser.parse_args(arguments)
+
+
+def _command(commands, name: str, run, summary: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the federation (default: {WORK})")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: done. 1: the federation or the job failed. 2: bad input, with a sentence."""
+    args = parse_arguments(arguments)
+    # Importing nvflare.recipe looks at sys.argv; it is parsed already.
+    sys.argv[1:] = []
+    from fedpac_me.flare.coordinator import JobFailed
+    from fedpac_me.flare.poc import FederationFailed
+
+    try:
+        args.run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (FederationFailed, JobFailed) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _up(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.poc import Poc
+
+    poc = Poc(args.work)
+    if poc.running:
+        _say(f"Up already: {_described(poc)}. poc/down.sh stops it.")
+        return
+    data = args.data or _usual_data()
+    _say("Preparing kits and starting a server and the hospitals ...")
+    poc.up(TEMPLATE, data, args.sites, args.port)
+    _say(f"Up: {_described(poc)}. Kits: {poc.kits}")
+
+
+def _usual_data() -> Path:
+    named = os.environ.get(DATA_VARIABLE)
+    if not named and not PHANTOM_FOLDER.exists():
+        from fedpac_me.data.phantom import write_phantom
+
+        _say(f"Writing the phantom hospitals to {PHANTOM_FOLDER} ...")
+        write_phantom(PHANTOM_FOLDER)
+    return Path(named) if named else PHANTOM_FOLDER
+
+
+def _submit(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.coordinator import coordinator, submit
+    from fedpac_me.flare.poc import Poc
+    from fedpac_me.storage import write_text
+
+    with coordinator(args.kit or Poc(args.work).admin_kit) as session:
+        job_id = submit(session, args.job)
+    write_text(args.work / LAST_JOB, job_id)
+    _say(f"Submitted: {job_id}")
+
+
+def _watch(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.coordinator import coordinator, fetch, follow
+    from fedpac_me.flare.poc import Poc
+
+    job_id = args.job_id or _last_job(args.work)
+    run = args.run_folder or Path("runs") / f"poc-{job_id[:8]}"
+    with coordinator(args.kit or Poc(args.work).admin_kit) as session:
+        follow(session, job_id, _say)
+        args.work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="fetched-", dir=args.work) as folder:
+            fetched = fetch(session, job_id, Path(folder))
+            shutil.rmtree(run, ignore_errors=True)
+            run.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(fetched, run)
+    _write_report(run, None if args.kit else Poc(args.work).data)
+
+
+def _report(args: argparse.Namespace) -> None:
+    _write_report(args.folder, None)
+
+
+def _down(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.poc import Poc
+
+    poc = Poc(args.work)
+    if not poc.running:
+        _say(f"Nothing runs in {args.work}.")
+        return
+    ended = poc.down()
+    _say("Down." if not ended else f"Down; {ended} processes did not go by themselves and were ended.")
+
+
+def _write_report(run: Path, data: Path | None) -> None:
+    from fedpac_me.evaluation.report import dice_table, write_report
+    from fedpac_me.flare.fetched_job import make_run
+    from fedpac_me.storage import read_json
+
+    make_run(run, data)
+    report = write_report(run)
+    _say(dice_table(read_json(report.with_suffix(".json"))))
+    _say(f"Report: {report}")
+
+
+def _last_job(work: Path) -> str:
+    path = work / LAST_JOB
+    if not path.is_file():
+        raise InputError(f"No job was submitted from {work} yet. poc/submit.sh JOB submits one; or name the job's id.")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _described(poc) -> str:
+    server = next(part for part in poc.project()["participants"] if part["type"] == "server")
+    return f"a server at port {server['fed_learn_port']} and {len(poc.sites)} hospitals ({', '.join(poc.sites)})"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
