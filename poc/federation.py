@@ -40,6 +40,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--kit", type=Path, help="whose admin kit to use (default: the project admin's)")
     report = _command(commands, "report", _report, "write the report of a folder that `nvflare job download` wrote")
     report.add_argument("folder", type=Path, metavar="DIR")
+    allow = _command(commands, "allow", _allow, "let jobs without code use the installed package in a kit or workspace")
+    allow.add_argument("kit", type=Path, metavar="KIT", help="a site's or server's kit, or a simulator's workspace")
     _command(commands, "down", _down, "stop everything")
     return parser.parse_args(arguments)
 
@@ -123,6 +125,13 @@ def _watch(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     _write_report(args.folder, None)
+
+
+def _allow(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.kits import allow_installed_package
+
+    allow_installed_package(args.kit)
+    _say(f"Jobs without code may use the installed fedpac_me in {args.kit}.")
 
 
 def _down(args: argparse.Namespace) -> None:

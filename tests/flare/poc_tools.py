@@ -51,10 +51,10 @@ class Federation:
         assert done.code == 0, done.out + done.err
         return json.loads(done.out)["data"]
 
-    def export(self, config: Path, name: str, *words: str) -> Path:
+    def export(self, config: Path, name: str, *words: str, **environment: str) -> Path:
         """Write a job folder with ``jobs/train.py``."""
         command = [ROOT / "jobs/train.py", "--config", config, "--export", "--export-dir", "jobs", "--name", name]
-        done = run_command(sys.executable, *command, *words, cwd=self.place)
+        done = run_command(sys.executable, *command, *words, cwd=self.place, **environment)
         assert done.code == 0, done.err
         return self.place / "jobs" / name
 

@@ -29,7 +29,7 @@ def make_run(job: Path, data: Path | None = None) -> None:
     Raises:
         InputError: it is no downloaded job of this project, or the job left no model.
     """
-    meta = _read(job / "meta.json")
+    meta = _read(_only(job, "meta.json"))
     config = _config(_only(job, "workspace/app_server/config/config_fed_server.json"))
     name = meta.get(JobMetaKey.JOB_NAME.value, job.name)
     finish_run(job, name, config, data, _seconds(meta.get(JobMetaKey.DURATION.value, "")))

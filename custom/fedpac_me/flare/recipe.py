@@ -20,9 +20,11 @@ from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
 
 import fedpac_me
+from fedpac_me.code_version import this_code
 from fedpac_me.config import Config
 from fedpac_me.federation.server_round import server_arguments
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
+from fedpac_me.flare.code_check import CodeCheck
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
@@ -40,18 +42,20 @@ class FedPacMeRecipe(Recipe):
     Args:
         config: what to run.
         name: name of the job.
+        installed: leave the package out of the job; server and sites must have it installed and allowed.
     """
 
-    def __init__(self, config: Config, name: str) -> None:
+    def __init__(self, config: Config, name: str, installed: bool = False) -> None:
         job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
         # The package is bundled as a folder; FLARE's own tracing of imports would lose its sub-packages.
         job.job.set_app_packages(["fedpac_me"])
-        self._code = _staged_package()
-        job.to_server(self._code.name)
-        job.to_clients(self._code.name)
+        if not installed:
+            self._code = _staged_package()
+            job.to_server(self._code.name)
+            job.to_clients(self._code.name)
         _add_server_components(job, config)
         _add_workflows(job, config)
-        job.to_clients(FedPacMeExecutor(config.to_dict()), tasks=_tasks())
+        job.to_clients(FedPacMeExecutor(config.to_dict(), this_code()), tasks=_tasks())
         job.to_clients(ConvertToFedEvent([ANALYTIC_EVENT_TYPE]))
         super().__init__(job)
 
@@ -60,6 +64,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     aggregator = ExpertWiseAggregator(
         **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
     )
+    job.to_server(CodeCheck(this_code()), id="code")
     job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
     job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
     job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)

@@ -17,6 +17,7 @@ from fedpac_me.config import Config
 from fedpac_me.data.pooling import site_folders, write_pooled_root
 from fedpac_me.data.site import DATA_VARIABLE
 from fedpac_me.errors import InputError
+from fedpac_me.flare.kits import allow_installed_package
 from fedpac_me.flare.lost_site import LostSiteWatch
 from fedpac_me.flare.recipe import FedPacMeRecipe
 
@@ -29,15 +30,26 @@ class SiteLost(SimulationFailed):
     """The simulator lost a site that the job waits for."""
 
 
-def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path) -> Path:
+def simulate(
+    config: Config,
+    name: str,
+    runs: Path,
+    data: Path,
+    threads: int | None,
+    log_config: Path,
+    installed: bool = False,
+) -> Path:
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
+
+    Args:
+        installed: the job carries no code, as at sites that have the package installed.
 
     Raises:
         InputError: a path has a space.
         SimulationFailed: the simulator gave up, or lost a site twice.
     """
     require_no_space(runs / name, log_config)
-    run_once = partial(_run_once, config, name, runs, data, threads, log_config)
+    run_once = partial(_run_once, config, name, runs, data, threads, log_config, installed)
     try:
         run_once()
     except SiteLost:
@@ -47,8 +59,12 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
     return runs / name
 
 
-def _run_once(config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path) -> None:
+def _run_once(
+    config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path, installed: bool
+) -> None:
     workspace = runs.resolve()
+    if installed:
+        allow_installed_package(workspace / name)
     with _data_root(config, data) as root, _environment(DATA_VARIABLE, str(root)):
         sites = [folder.name for folder in site_folders(root)]
         environment = SimEnv(
@@ -60,7 +76,7 @@ def _run_once(config: Config, name: str, runs: Path, data: Path, threads: int | 
         server = workspace / name / "server"
         with _watch(config, server) as watch:
             try:
-                FedPacMeRecipe(config, name).run(environment)
+                FedPacMeRecipe(config, name, installed).run(environment)
             except RuntimeError:
                 raise (SiteLost if watch is not None and watch.lost else SimulationFailed)(_why(server)) from None
 
