@@ -57,10 +57,8 @@ def test_a_job_without_code_runs_on_the_installed_package(federation, tiny_confi
     assert [[line["site"] for line in entry["accepted"]] for entry in ledger["rounds"]] == [["site-1", "site-2"]] * 2
 
 
-@pytest.mark.parametrize("words", [[], ["--installed"]], ids=["with code", "without code"])
-def test_a_job_of_another_version_is_stopped_by_the_server(federation, tiny_config, other_code, words):
-    job = federation.export(tiny_config, f"other{len(words)}", *words, PYTHONPATH=str(other_code))
-    federation.submit(job)
+def test_a_job_that_brings_another_version_is_stopped_by_the_server(federation, tiny_config, other_code):
+    federation.submit(federation.export(tiny_config, "other", PYTHONPATH=str(other_code)))
     watched = federation.script("watch")
     assert watched.code == 1, watched.out + watched.err
     here, there = this_code(), named(OTHER_VERSION, hash_of(other_code / "fedpac_me"))
