@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What poc/up.sh, submit.sh, watch.sh and down.sh do.
+"""What the scripts beside this file do.
 
 python poc/federation.py up 5
 python poc/federation.py --help
@@ -19,6 +19,7 @@ from fedpac_me.errors import InputError
 
 TEMPLATE = Path(__file__).resolve().parent / "project.yml"
 WORK = Path("build/poc")
+KITS = Path("build/federation")
 LAST_JOB = "last_job"
 
 
@@ -27,10 +28,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="poc", description="A federation of real processes on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = _command(commands, "up", _up, "prepare and start a server and the first N hospitals")
-    up.add_argument("sites", type=int, nargs="?", metavar="N", help="how many hospitals (default: all of the data)")
+    make = _command(commands, "provision", _provision, "make the kits of a federation", KITS)
+    make.add_argument("--project", type=Path, default=TEMPLATE, help="who takes part (default: poc/project.yml)")
+    _command(commands, "rehearse", _rehearse, "check the kits and start them all on this machine", KITS)
     where = f"${DATA_VARIABLE}, else {PHANTOM_FOLDER}, written if missing"
-    up.add_argument("--data", type=Path, help=f"folder with one folder a hospital (default: {where})")
-    up.add_argument("--port", type=int, help="the server's only port (default: that of poc/project.yml, 8002)")
+    for command in (up, make):
+        command.add_argument("sites", type=int, nargs="?", metavar="N", help="how many hospitals (default: all)")
+        command.add_argument("--data", type=Path, help=f"folder with one folder a hospital (default: {where})")
+        command.add_argument("--port", type=int, help="the server's only port (default: that of the project, 8002)")
     submit = _command(commands, "submit", _submit, "hand in a job folder; prints the job's id")
     submit.add_argument("job", type=Path, metavar="JOB", help="folder that jobs/train.py --export wrote")
     watch = _command(commands, "watch", _watch, "follow a job, fetch it and write its report")
@@ -40,16 +45,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--kit", type=Path, help="whose admin kit to use (default: the project admin's)")
     report = _command(commands, "report", _report, "write the report of a folder that `nvflare job download` wrote")
     report.add_argument("folder", type=Path, metavar="DIR")
-    allow = _command(commands, "allow", _allow, "let jobs without code use the installed package in a kit or workspace")
-    allow.add_argument("kit", type=Path, metavar="KIT", help="a site's or server's kit, or a simulator's workspace")
+    configure = _command(commands, "configure", _configure, "write into a kit what it needs on the machine it runs on")
+    configure.add_argument("kit", type=Path, metavar="KIT", help="a site's or server's kit, or a simulator's workspace")
+    configure.add_argument("--data", type=Path, help="the hospital's folder of cases")
+    configure.add_argument("--role", choices=["train", "evaluate"], default="train")
+    configure.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     _command(commands, "down", _down, "stop everything")
     return parser.parse_args(arguments)
 
 
-def _command(commands, name: str, run, summary: str) -> argparse.ArgumentParser:
+def _command(commands, name: str, run, summary: str, work: Path = WORK) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
     parser.set_defaults(run=run)
-    parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the federation (default: {WORK})")
+    parser.add_argument("--work", type=Path, default=work, help=f"folder of the federation (default: {work})")
     return parser
 
 
@@ -59,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Importing nvflare.recipe looks at sys.argv; it is parsed already.
     sys.argv[1:] = []
     from fedpac_me.flare.coordinator import JobFailed
-    from fedpac_me.flare.poc import FederationFailed
+    from fedpac_me.flare.local_federation import FederationFailed
 
     try:
         args.run(args)
@@ -73,16 +81,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(args: argparse.Namespace) -> None:
-    from fedpac_me.flare.poc import Poc
+    from fedpac_me.flare.local_federation import LocalFederation
+    from fedpac_me.flare.poc import start_poc
 
-    poc = Poc(args.work)
-    if poc.running:
-        _say(f"Up already: {_described(poc)}. poc/down.sh stops it.")
+    federation = LocalFederation(args.work)
+    if federation.running:
+        _say(f"Up already: {federation.describe()}. poc/down.sh stops it.")
         return
     data = args.data or _usual_data()
     _say("Preparing kits and starting a server and the hospitals ...")
-    poc.up(TEMPLATE, data, args.sites, args.port)
-    _say(f"Up: {_described(poc)}. Kits: {poc.kits}")
+    start_poc(federation, TEMPLATE, data, args.sites, args.port)
+    _say(f"Up: {federation.describe()}. Kits: {federation.kits}")
+
+
+def _provision(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.local_federation import LocalFederation
+    from fedpac_me.flare.provisioned import provision
+
+    federation = LocalFederation(args.work)
+    provision(federation, args.project, args.data or _usual_data(), args.sites, args.port)
+    for kit in sorted(federation.kits.iterdir()):
+        _say(f"Kit: {kit}")
+
+
+def _rehearse(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.local_federation import LocalFederation
+    from fedpac_me.flare.provisioned import rehearse
+
+    federation = LocalFederation(args.work)
+    if not federation.running:
+        rehearse(federation, _say)
+    _say(f"Up: {federation.describe()}.")
 
 
 def _usual_data() -> Path:
@@ -97,10 +126,10 @@ def _usual_data() -> Path:
 
 def _submit(args: argparse.Namespace) -> None:
     from fedpac_me.flare.coordinator import coordinator, submit
-    from fedpac_me.flare.poc import Poc
+    from fedpac_me.flare.local_federation import LocalFederation
     from fedpac_me.storage import write_text
 
-    with coordinator(args.kit or Poc(args.work).admin_kit) as session:
+    with coordinator(args.kit or LocalFederation(args.work).admin_kit) as session:
         job_id = submit(session, args.job)
     write_text(args.work / LAST_JOB, job_id)
     _say(f"Submitted: {job_id}")
@@ -108,11 +137,11 @@ def _submit(args: argparse.Namespace) -> None:
 
 def _watch(args: argparse.Namespace) -> None:
     from fedpac_me.flare.coordinator import coordinator, fetch, follow
-    from fedpac_me.flare.poc import Poc
+    from fedpac_me.flare.local_federation import LocalFederation
 
     job_id = args.job_id or _last_job(args.work)
     run = args.run_folder or Path("runs") / f"poc-{job_id[:8]}"
-    with coordinator(args.kit or Poc(args.work).admin_kit) as session:
+    with coordinator(args.kit or LocalFederation(args.work).admin_kit) as session:
         follow(session, job_id, _say)
         args.work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="fetched-", dir=args.work) as folder:
@@ -120,28 +149,36 @@ def _watch(args: argparse.Namespace) -> None:
             shutil.rmtree(run, ignore_errors=True)
             run.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(fetched, run)
-    _write_report(run, None if args.kit else Poc(args.work).data)
+    _write_report(run, None if args.kit else LocalFederation(args.work).data)
 
 
 def _report(args: argparse.Namespace) -> None:
     _write_report(args.folder, None)
 
 
-def _allow(args: argparse.Namespace) -> None:
-    from fedpac_me.flare.kits import allow_installed_package
+def _configure(args: argparse.Namespace) -> None:
+    from fedpac_me.data.site import SiteSettings
+    from fedpac_me.flare.kits import allow_installed_package, configure_kit, is_server, is_site, write_settings
 
-    allow_installed_package(args.kit)
-    _say(f"Jobs without code may use the installed fedpac_me in {args.kit}.")
+    if args.data is not None and not is_site(args.kit):
+        raise InputError(f"{args.kit} is not the kit of a hospital: it has no startup/fed_client.json.")
+    if is_server(args.kit) or is_site(args.kit):
+        configure_kit(args.kit)
+    else:
+        allow_installed_package(args.kit)
+    if args.data is not None:
+        write_settings(args.kit, SiteSettings(data=(args.data.resolve(),), role=args.role, device=args.device))
+    _say(f"Written: {', '.join(sorted(str(path) for path in (args.kit / 'local').glob('*.json')))}")
 
 
 def _down(args: argparse.Namespace) -> None:
-    from fedpac_me.flare.poc import Poc
+    from fedpac_me.flare.local_federation import LocalFederation
 
-    poc = Poc(args.work)
-    if not poc.running:
+    federation = LocalFederation(args.work)
+    if not federation.running:
         _say(f"Nothing runs in {args.work}.")
         return
-    ended = poc.down()
+    ended = federation.down()
     _say("Down." if not ended else f"Down; {ended} processes did not go by themselves and were ended.")
 
 
@@ -161,11 +198,6 @@ def _last_job(work: Path) -> str:
     if not path.is_file():
         raise InputError(f"No job was submitted from {work} yet. poc/submit.sh JOB submits one; or name the job's id.")
     return path.read_text(encoding="utf-8").strip()
-
-
-def _described(poc) -> str:
-    server = next(part for part in poc.project()["participants"] if part["type"] == "server")
-    return f"a server at port {server['fed_learn_port']} and {len(poc.sites)} hospitals ({', '.join(poc.sites)})"
 
 
 def _say(line: str) -> None:

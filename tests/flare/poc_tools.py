@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fedpac_me.flare.poc import Poc
+from fedpac_me.flare.local_federation import LocalFederation
 from flare_tools import ROOT, Command, run_command
 
 _JOB_ID = re.compile(r"Submitted: (\S+)")
@@ -34,9 +34,9 @@ class Federation:
     place: Path
 
     @property
-    def poc(self) -> Poc:
+    def poc(self) -> LocalFederation:
         """The same as an object."""
-        return Poc(self.place / "build" / "poc")
+        return LocalFederation(self.place / "build" / "poc")
 
     def script(self, name: str, *words: str | Path) -> Command:
         """Run ``poc/<name>.sh`` to its end."""

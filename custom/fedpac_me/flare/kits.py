@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
+from nvflare.lighter.utils import update_storage_locations
 
-from fedpac_me.data.site import SETTINGS_FILE, SiteSettings
+from fedpac_me.data.site import SETTINGS_FILE, SiteSettings, folder_settings
 from fedpac_me.storage import read_json, write_json
 
 PACKAGE = "fedpac_me."
@@ -17,9 +19,26 @@ PACKAGE = "fedpac_me."
 _RESOURCES = "resources.json"
 
 
-def write_settings(kit: Path, settings: SiteSettings) -> None:
-    """Write ``fedpac_me.json`` into the kit's ``local`` folder, every key spelled out so that it can be edited."""
-    write_json(kit / "local" / SETTINGS_FILE, settings.model_dump(mode="json", exclude_none=True))
+def is_server(kit: Path) -> bool:
+    """Whether the kit is a server's."""
+    return (kit / "startup" / "fed_server.json").is_file()
+
+
+def is_site(kit: Path) -> bool:
+    """Whether the kit is a hospital's."""
+    return (kit / "startup" / "fed_client.json").is_file()
+
+
+def configure_kit(kit: Path) -> None:
+    """What a kit needs on the machine where it will run: the package allowed, and a server's jobs kept in the kit.
+
+    FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
+    An admin's kit needs nothing.
+    """
+    if is_server(kit) and not (kit / "local" / _RESOURCES).is_file():
+        update_storage_locations(local_dir=str(kit / "local"), workspace=str(kit.resolve()))
+    if is_server(kit) or is_site(kit):
+        allow_installed_package(kit)
 
 
 def allow_installed_package(kit: Path) -> None:
@@ -32,6 +51,17 @@ def allow_installed_package(kit: Path) -> None:
     if PACKAGE not in allowed:
         allowed.append(PACKAGE)
     write_json(kit / "local" / _RESOURCES, resources)
+
+
+def write_settings(kit: Path, settings: SiteSettings) -> None:
+    """Write ``fedpac_me.json`` into the kit's ``local`` folder, every key spelled out so that it can be edited."""
+    write_json(kit / "local" / SETTINGS_FILE, settings.model_dump(mode="json", exclude_none=True))
+
+
+def write_settings_of_all(kits: Path, sites: Iterable[str], data: Path) -> None:
+    """Point the kit of each site to the folder of its name below ``data``, on one machine that has them all."""
+    for site in sites:
+        write_settings(kits / site, folder_settings(data.resolve() / site))
 
 
 def _resources(local: Path) -> dict:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kits as they go to hospitals, and a rehearsal with them on one machine before they do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from nvflare.tool.api_utils import SystemStartTimeout, wait_for_system_start
+
+from fedpac_me.errors import InputError
+from fedpac_me.flare.kits import configure_kit, is_server, is_site, write_settings_of_all
+from fedpac_me.flare.local_federation import FederationFailed, LocalFederation
+from fedpac_me.flare.processes import end_processes, require_free_port
+from fedpac_me.flare.project_file import choose_sites, fill_in, server_port
+
+_READY_SECONDS = 180
+
+
+def provision(federation: LocalFederation, template: Path, data: Path, number: int | None, port: int | None) -> None:
+    """Make a kit for every participant, the sites' pointing to the folders of ``data``.
+
+    Raises:
+        InputError: there are kits already, or fewer hospitals in ``data``.
+        FederationFailed: FLARE says no.
+    """
+    if federation.workspace.exists():
+        raise InputError(
+            f"{federation.workspace} holds kits already, and new ones would not speak with them. "
+            "Delete the folder if none of them is in use, or choose another --work."
+        )
+    federation.remember(fill_in(template, choose_sites(data, number), port), data)
+    words = ("-p", str(federation.project_file), "-w", str(federation.workspace))
+    federation.nvflare("provision", *words)
+    for kit in federation.kits.iterdir():
+        configure_kit(kit)
+    write_settings_of_all(federation.kits, federation.sites, data)
+
+
+def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
+    """Check every kit with FLARE's preflight check, start server and sites, and wait until all sites are there.
+
+    Raises:
+        InputError: the port is taken.
+        FederationFailed: a kit fails its check or a site does not come; nothing is left running.
+    """
+    require_free_port(server_port(federation.project), "which the server needs")
+    try:
+        # The server's check binds its port, the others' look for the running server.
+        for kit in sorted(federation.kits.iterdir(), key=lambda kit: (not is_server(kit), is_site(kit), kit.name)):
+            federation.nvflare("preflight-check", "-p", str(kit))
+            say(f"Preflight check passed: {kit.name}")
+            if is_server(kit):
+                _start(kit)
+                _wait(federation, [])
+        for site in federation.sites:
+            _start(federation.kits / site)
+        _wait(federation, federation.sites)
+    except BaseException:
+        end_processes(federation.workspace)
+        raise
+
+
+def _start(kit: Path) -> None:
+    """Run the kit's own start script, which stays behind and keeps its process alive."""
+    with open(kit / "console.log", "ab") as log:
+        subprocess.run(
+            [str(kit.resolve() / "startup" / "start.sh")],
+            # The script calls `python3`: this one.
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=True,
+            start_new_session=True,
+        )
+
+
+def _wait(federation: LocalFederation, sites: list[str]) -> None:
+    try:
+        wait_for_system_start(
+            len(sites),
+            str(federation.kits),
+            username=federation.admin_kit.name,
+            secure_mode=True,
+            second_to_wait=0,
+            timeout_in_sec=_READY_SECONDS,
+            poll_interval=1.0,
+            conn_timeout=1.0,
+            expected_clients=sites,
+        )
+    except SystemStartTimeout as error:
+        raise FederationFailed(f"{error}. The kits' console.log say why.") from None
