@@ -8,6 +8,7 @@ python poc/federation.py --help
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import sys
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     # Importing nvflare.recipe looks at sys.argv; it is parsed already.
     sys.argv[1:] = []
+    # Without a handler Python prints FLARE's warnings about a server that is not up yet.
+    logging.getLogger().addHandler(logging.NullHandler())
     from fedpac_me.flare.coordinator import JobFailed
     from fedpac_me.flare.local_federation import FederationFailed
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,8 @@ class LocalFederation:
     def down(self) -> int:
         """Stop everything, running jobs too; returns how many processes did not go when asked and were ended."""
         try:
-            shutdown_system(str(self.kits), self.admin_kit.name, verbose=False)
+            with redirect_stdout(io.StringIO()):  # it says that it connects
+                shutdown_system(str(self.kits), self.admin_kit.name, verbose=False)
         except Exception:
             # A server that is half up or hangs: whatever it says, nothing of it may stay.
             return end_processes(self.workspace)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from nvflare.tool.api_utils import SystemStartTimeout, wait_for_system_start
@@ -81,16 +83,17 @@ def _start(kit: Path) -> None:
 
 def _wait(federation: LocalFederation, sites: list[str]) -> None:
     try:
-        wait_for_system_start(
-            len(sites),
-            str(federation.kits),
-            username=federation.admin_kit.name,
-            secure_mode=True,
-            second_to_wait=0,
-            timeout_in_sec=_READY_SECONDS,
-            poll_interval=1.0,
-            conn_timeout=1.0,
-            expected_clients=sites,
-        )
+        with redirect_stdout(io.StringIO()):  # it counts the sites every second
+            wait_for_system_start(
+                len(sites),
+                str(federation.kits),
+                username=federation.admin_kit.name,
+                secure_mode=True,
+                second_to_wait=0,
+                timeout_in_sec=_READY_SECONDS,
+                poll_interval=1.0,
+                conn_timeout=1.0,
+                expected_clients=sites,
+            )
     except SystemStartTimeout as error:
         raise FederationFailed(f"{error}. The kits' console.log say why.") from None
