@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvflare.fuel.flare_api.api_spec import AuthorizationError, InternalError, JobNotRunning
+from nvflare.fuel.flare_api.api_spec import AuthorizationError, InternalError, JobNotFound, JobNotRunning
 
 from fedpac_me.flare.job_progress import JobProgress
 
@@ -38,7 +38,7 @@ def told(session, looks):
 
 
 def figures(number, accepted, **more):
-    return {"round": number, "accepted": accepted, "rejected": 0, **more}
+    return {"round": number, "accepted": accepted, "rejected": 0} | more
 
 
 def test_a_growing_log_is_told_once():
@@ -46,17 +46,22 @@ def test_a_growing_log_is_told_once():
     assert told(Session([InternalError("not yet"), "", one, one, f"{one}\n{two}"]), 5) == ["round 1/2", "round 2/2"]
 
 
-def test_who_may_not_read_the_log_gets_the_figures_of_each_round_that_is_over():
+def test_who_may_not_read_the_log_gets_the_figures_as_they_change():
     stats = [
         JobNotRunning(),
         figures(-1, 0),
         figures(0, 1),
         figures(0, 2, mean_train_loss=1.25, mean_dice_mean=0.5),
+        figures(0, 2, mean_train_loss=1.25, mean_dice_mean=0.5),
         figures(1, 0),
-        figures(1, 2),
-        JobNotRunning(),
+        figures(1, 0, rejected=1),
+        JobNotFound(),
     ]
-    assert told(Session(stats=stats), 7) == ["round 1  2 updates  0 rejected  loss 1.250  validation Dice 0.500"]
+    assert told(Session(stats=stats), 8) == [
+        "round 1  so far 1 updates, 0 rejected",
+        "round 1  so far 2 updates, 0 rejected  loss 1.250  validation Dice 0.500",
+        "round 2  so far 0 updates, 1 rejected",
+    ]
 
 
 def test_the_reason_is_the_logs_last_error_or_what_the_scheduler_says():

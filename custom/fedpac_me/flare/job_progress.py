@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from nvflare.apis.job_def import JobMetaKey
-from nvflare.fuel.flare_api.api_spec import AuthorizationError, InternalError, JobNotRunning, NoReply, TargetType
+from nvflare.fuel.flare_api.api_spec import (
+    AuthorizationError,
+    InternalError,
+    JobNotFound,
+    JobNotRunning,
+    NoReply,
+    TargetType,
+)
 from nvflare.fuel.flare_api.flare_api import Session
 
 from fedpac_me.flare.job_log import last_error, told_by
@@ -16,8 +23,8 @@ from fedpac_me.flare.job_log import last_error, told_by
 class JobProgress:
     """Tells each round of one job once.
 
-    FLARE's standard policy lets nobody but the project admin read a job's log; figures of a round are for all roles,
-    without the sites' names, and a round that is over between two looks is missed.
+    FLARE's standard policy lets nobody but the project admin read a job's log. All roles see figures of the running
+    round, without the sites' names: whoever may not read the log is told whenever these have changed.
     """
 
     def __init__(self, session: Session, job_id: str, say: Callable[[str], None]) -> None:
@@ -26,7 +33,7 @@ class JobProgress:
         self._say = say
         self._may_read_log = True
         self._told = 0
-        self._figures: dict[str, Any] = {}
+        self._last_line = ""
 
     def look(self, *_: Any) -> bool:
         """Tell what is new; true, as FLARE's monitor wants it from a callback that wishes to go on."""
@@ -67,17 +74,20 @@ class JobProgress:
     def _tell_figures(self) -> None:
         try:
             stats = self._session.show_stats(self._job_id, TargetType.SERVER)
-        except (JobNotRunning, InternalError, NoReply):
+        except (JobNotRunning, JobNotFound, InternalError, NoReply):
+            # Stats exist while a job runs; FLARE does not agree with itself how to say that it does not.
             return
         figures = stats.get("server", {}).get("FedPAC-ME", {})
-        if figures.get("round", -1) > self._figures.get("round", -1) >= 0:
-            self._say(round_in_figures(self._figures))
-        self._figures = figures or self._figures
+        if figures.get("accepted") or figures.get("rejected"):
+            line = figures_line(figures)
+            if line != self._last_line:
+                self._say(line)
+            self._last_line = line
 
 
-def round_in_figures(figures: dict[str, Any]) -> str:
+def figures_line(figures: dict[str, Any]) -> str:
     """A line from the aggregator's figures in ``show_stats``."""
-    parts = [f"round {figures['round'] + 1}", f"{figures['accepted']} updates", f"{figures['rejected']} rejected"]
+    parts = [f"round {figures['round'] + 1}", f"so far {figures['accepted']} updates, {figures['rejected']} rejected"]
     for name, label in (("mean_train_loss", "loss"), ("mean_dice_mean", "validation Dice")):
         if name in figures:
             parts.append(f"{label} {figures[name]:.3f}")
