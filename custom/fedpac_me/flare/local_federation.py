@@ -16,7 +16,7 @@ import yaml
 from nvflare.tool.api_utils import shutdown_system
 
 from fedpac_me.errors import InputError
-from fedpac_me.flare.processes import end_processes, gone_within, processes_of
+from fedpac_me.flare.processes import end_processes, gone_within, holder_of, processes_of
 from fedpac_me.flare.project_file import names, server_port
 from fedpac_me.storage import read_json, write_json, write_text
 
@@ -54,6 +54,11 @@ class LocalFederation:
         return names(self.project, "client")
 
     @property
+    def port(self) -> int:
+        """The server's only port."""
+        return server_port(self.project)
+
+    @property
     def data(self) -> Path:
         """The folder that held the hospitals' data when the kits were made."""
         return Path(read_json(self.work / "data.json")["data"])
@@ -82,10 +87,12 @@ class LocalFederation:
 
     def describe(self) -> str:
         """Port and hospitals in words."""
-        return f"a server at port {server_port(self.project)} and {len(self.sites)} hospitals ({', '.join(self.sites)})"
+        return f"a server at port {self.port} and {len(self.sites)} hospitals ({', '.join(self.sites)})"
 
     def down(self) -> int:
         """Stop everything, running jobs too; returns how many processes did not go when asked and were ended."""
+        if holder_of(self.port) is None:  # nobody to ask
+            return end_processes(self.workspace)
         try:
             with redirect_stdout(io.StringIO()):  # it says that it connects
                 shutdown_system(str(self.kits), self.admin_kit.name, verbose=False)

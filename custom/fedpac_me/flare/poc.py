@@ -9,8 +9,7 @@ from fedpac_me.flare.kits import configure_kit, write_settings_of_all
 from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.processes import end_processes, require_free_port
 from fedpac_me.flare.project_file import choose_sites, fill_in, server_port
-
-_READY_SECONDS = 180
+from fedpac_me.flare.readiness import wait_until_ready
 
 
 def start_poc(federation: LocalFederation, template: Path, data: Path, number: int | None, port: int | None) -> None:
@@ -31,7 +30,8 @@ def start_poc(federation: LocalFederation, template: Path, data: Path, number: i
         configure_kit(kit)
     write_settings_of_all(federation.kits, federation.sites, data)
     try:
-        federation.nvflare("poc", "start", "--timeout", str(_READY_SECONDS))
+        federation.nvflare("poc", "start", "--no-wait")
+        wait_until_ready(federation, federation.sites)
     except BaseException:
         end_processes(federation.workspace)
         raise

@@ -41,13 +41,19 @@ def end_processes(folder: Path) -> int:
     return len(left)
 
 
-def require_free_port(port: int, use: str) -> None:
-    """Raise ``InputError`` when someone listens on ``port`` already, and say who."""
+def holder_of(port: int) -> str | None:
+    """Who listens on ``port``, in words; ``None`` when nobody does."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-            raise InputError(
-                f"Port {port}, {use}, is held by {_name(connection.pid)}. Stop that, or pass another --port."
-            )
+            return _name(connection.pid)
+    return None
+
+
+def require_free_port(port: int, use: str) -> None:
+    """Raise ``InputError`` when someone listens on ``port`` already, and say who."""
+    holder = holder_of(port)
+    if holder is not None:
+        raise InputError(f"Port {port}, {use}, is held by {holder}. Stop that, or pass another --port.")
 
 
 def _name(pid: int | None) -> str:

@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
-
-from nvflare.tool.api_utils import SystemStartTimeout, wait_for_system_start
 
 from fedpac_me.errors import InputError
 from fedpac_me.flare.kits import configure_kit, is_server, is_site, write_settings_of_all
-from fedpac_me.flare.local_federation import FederationFailed, LocalFederation
+from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.processes import end_processes, require_free_port
-from fedpac_me.flare.project_file import choose_sites, fill_in, server_port
-
-_READY_SECONDS = 180
+from fedpac_me.flare.project_file import choose_sites, fill_in
+from fedpac_me.flare.readiness import wait_until_ready
 
 
 def provision(federation: LocalFederation, template: Path, data: Path, number: int | None, port: int | None) -> None:
@@ -49,7 +44,7 @@ def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
         InputError: the port is taken.
         FederationFailed: a kit fails its check or a site does not come; nothing is left running.
     """
-    require_free_port(server_port(federation.project), "which the server needs")
+    require_free_port(federation.port, "which the server needs")
     try:
         # The server's check binds its port, the others' look for the running server.
         for kit in sorted(federation.kits.iterdir(), key=lambda kit: (not is_server(kit), is_site(kit), kit.name)):
@@ -57,10 +52,10 @@ def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
             say(f"Preflight check passed: {kit.name}")
             if is_server(kit):
                 _start(kit)
-                _wait(federation, [])
+                wait_until_ready(federation, [])
         for site in federation.sites:
             _start(federation.kits / site)
-        _wait(federation, federation.sites)
+        wait_until_ready(federation, federation.sites)
     except BaseException:
         end_processes(federation.workspace)
         raise
@@ -79,21 +74,3 @@ def _start(kit: Path) -> None:
             check=True,
             start_new_session=True,
         )
-
-
-def _wait(federation: LocalFederation, sites: list[str]) -> None:
-    try:
-        with redirect_stdout(io.StringIO()):  # it counts the sites every second
-            wait_for_system_start(
-                len(sites),
-                str(federation.kits),
-                username=federation.admin_kit.name,
-                secure_mode=True,
-                second_to_wait=0,
-                timeout_in_sec=_READY_SECONDS,
-                poll_interval=1.0,
-                conn_timeout=1.0,
-                expected_clients=sites,
-            )
-    except SystemStartTimeout as error:
-        raise FederationFailed(f"{error}. The kits' console.log say why.") from None
