@@ -69,3 +69,4 @@ def test_the_reason_is_the_logs_last_error_or_what_the_scheduler_says():
     assert JobProgress(Session([error]), "id", print).reason({}) == "no quorum"
     meta = {"schedule_history": ["first", "no site"], "job_deploy_detail": ["server: OK", "site-1: denied"]}
     assert JobProgress(Session([""]), "id", print).reason(meta) == "no site; site-1: denied"
+    assert "workspace/log.txt" in JobProgress(Session(), "id", print).reason(meta)

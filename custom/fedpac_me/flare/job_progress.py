@@ -48,7 +48,10 @@ class JobProgress:
 
     def reason(self, meta: dict[str, Any]) -> str:
         """Why the job did not finish, as far as the log or FLARE's scheduler know."""
-        error = last_error(self._log() or "")
+        log = self._log()
+        if log is None:
+            return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
+        error = last_error(log)
         if error:
             return error
         told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]

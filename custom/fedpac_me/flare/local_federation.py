@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nvflare.tool.api_utils import shutdown_system
 
 from fedpac_me.errors import InputError
 from fedpac_me.flare.processes import end_processes, gone_within, holder_of, processes_of
 from fedpac_me.flare.project_file import names, server_port
-from fedpac_me.storage import read_json, write_json, write_text
+from fedpac_me.storage import read_json, write_json
 
 _STOP_SECONDS = 20.0
 
@@ -65,15 +64,15 @@ class LocalFederation:
 
     @property
     def project_file(self) -> Path:
-        """What FLARE made the kits from."""
-        return self.work / "project.yml"
+        """What FLARE made the kits from: JSON, which is YAML."""
+        return self.work / "project.json"
 
     @property
     def project(self) -> dict[str, Any]:
         """The project file's content. Raises ``InputError`` when there is none."""
         if not self.project_file.is_file():
             raise InputError(f"There is no federation in {self.work}. poc/up.sh or poc/provision.sh makes one.")
-        return yaml.safe_load(self.project_file.read_text(encoding="utf-8"))
+        return read_json(self.project_file)
 
     @property
     def running(self) -> bool:
@@ -82,7 +81,7 @@ class LocalFederation:
 
     def remember(self, project: dict[str, Any], data: Path) -> None:
         """Write down who takes part and where the data is."""
-        write_text(self.project_file, yaml.safe_dump(project, sort_keys=False))
+        write_json(self.project_file, project)
         write_json(self.work / "data.json", {"data": str(data.resolve())})
 
     def describe(self) -> str:

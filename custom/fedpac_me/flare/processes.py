@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def require_free_port(port: int, use: str) -> None:
     holder = holder_of(port)
     if holder is not None:
         raise InputError(f"Port {port}, {use}, is held by {holder}. Stop that, or pass another --port.")
+
+
+def can_bind(port: int) -> bool:
+    """Whether ``port`` is free for a program that does not ask to reuse it.
+
+    For a minute after a server has gone, the system keeps the ports of its connections from such programs.
+    """
+    with socket.socket() as probe:
+        try:
+            probe.bind(("localhost", port))
+        except OSError:
+            return False
+    return True
 
 
 def _name(pid: int | None) -> str:

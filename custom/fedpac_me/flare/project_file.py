@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
+from nvflare.lighter.utils import load_yaml
 
 from fedpac_me.data.pooling import site_folders
 from fedpac_me.errors import InputError
@@ -25,7 +25,7 @@ def choose_sites(data: Path, number: int | None) -> list[str]:
 
 def fill_in(template: Path, sites: list[str], port: int | None) -> dict:
     """The project with these hospitals, those that it knows as it knows them, and with ``port`` if there is one."""
-    project = yaml.safe_load(template.read_text(encoding="utf-8"))
+    project = load_yaml(str(template))
     known = {part["name"]: part for part in project["participants"] if part["type"] == "client"}
     others = [part for part in project["participants"] if part["type"] != "client"]
     for part in others:
