@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -58,12 +59,16 @@ def test_server_and_sites_know_each_other_by_certificate(federation):
     assert server["connection_security"] == "mtls"
 
 
-def test_the_servers_jobs_stay_in_its_kit(federation):
-    resources = json.loads((federation.poc.kits / "server/local/resources.json").read_text())
-    kit = str(federation.poc.kits.resolve() / "server")
-    (manager,) = [part for part in resources["components"] if part["id"] == "job_manager"]
-    assert manager["args"]["uri_root"].startswith(kit)
-    assert resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"].startswith(kit)
+def test_the_servers_jobs_stay_in_its_kit_wherever_that_goes(federation, tmp_path):
+    moved = shutil.copytree(federation.poc.kits / "server", tmp_path / "server")
+    assert federation.script("configure", moved).code == 0
+    for kit in (federation.poc.kits.resolve() / "server", moved):
+        resources = json.loads((kit / "local/resources.json").read_text())
+        (manager,) = [part for part in resources["components"] if part["id"] == "job_manager"]
+        assert manager["args"]["uri_root"] == f"{kit}/jobs-storage"
+        storage = resources["snapshot_persistor"]["args"]["storage"]
+        assert storage["args"]["root_dir"] == f"{kit}/snapshot-storage"
+        assert resources["class_allow_list"].count("fedpac_me.") == 1
 
 
 @pytest.mark.parametrize("person", ["member", "it"])

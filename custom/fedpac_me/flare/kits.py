@@ -33,11 +33,12 @@ def configure_kit(kit: Path) -> None:
     """What a kit needs on the machine where it will run: the package allowed, and a server's jobs kept in the kit.
 
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
-    An admin's kit needs nothing.
+    Again on another machine, this puts right what was written here. An admin's kit needs nothing.
     """
-    if is_server(kit) and not (kit / "local" / _RESOURCES).is_file():
-        update_storage_locations(local_dir=str(kit / "local"), workspace=str(kit.resolve()))
-    if is_server(kit) or is_site(kit):
+    if is_server(kit):
+        allow_installed_package(kit)
+        update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
+    elif is_site(kit):
         allow_installed_package(kit)
 
 
