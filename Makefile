@@ -9,7 +9,11 @@ ifneq ($(wildcard $(REAL_CASE)),)
 export FEDPAC_ME_REAL_CASE ?= $(REAL_CASE)
 endif
 
-.PHONY: help install demo phantom test test-fast lint jobs bench clean
+# For `make poc`; POC_FLAGS takes what poc/up.sh takes, such as POC_FLAGS="3 --port 8102".
+POC_CONFIG := app_configs/fedpac_me.json
+POC_FLAGS :=
+
+.PHONY: help install demo poc phantom test test-fast lint jobs bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +29,9 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: install  ## a federated run on five phantom hospitals, with its report
 	$(BIN)/python jobs/train.py --config app_configs/fedpac_me.json --name demo --replace
+
+poc: install  ## the demo as a federation of real processes on this machine: start, submit, follow, report, stop
+	poc/run.sh $(POC_CONFIG) $(POC_FLAGS)
 
 phantom: install  ## write the phantom hospitals to data/phantom
 	$(BIN)/fedpac-me phantom --out data/phantom

@@ -3,6 +3,7 @@
 
 python jobs/train.py --config app_configs/fedavg.json
 python jobs/train.py --config app_configs/fedavg.json --export --export-dir build/jobs
+python jobs/train.py --config app_configs/fedavg.json --export --installed
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--export-dir", type=Path, default=Path("build/jobs"), help="where --export writes (default: build/jobs)"
     )
+    parser.add_argument(
+        "--installed", action="store_true", help="leave the code out of the job: server and sites have it by pip"
+    )
     return parser.parse_args(arguments)
 
 
@@ -59,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(args.config, _overrides(args))
         name = config.method if args.name is None else args.name
         require_name(name)
-        export(config, name, args.export_dir) if args.export else train(config, name, args)
+        export(config, name, args.export_dir, args.installed) if args.export else train(config, name, args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,11 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def export(config: Config, name: str, folder: Path) -> None:
-    """Write the job folder ``folder/name``."""
+def export(config: Config, name: str, folder: Path, installed: bool = False) -> None:
+    """Write the job folder ``folder/name``, with the code or, ``installed``, without."""
     from fedpac_me.flare.recipe import FedPacMeRecipe
 
-    FedPacMeRecipe(config, name).export(str(folder))
+    FedPacMeRecipe(config, name, installed).export(str(folder))
     print(f"Job written: {folder / name}")
 
 
@@ -103,7 +107,7 @@ def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -
         flush=True,
     )
     start = time.monotonic()
-    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json")
+    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed)
     finish_run(run, name, config, data, seconds=time.monotonic() - start)
     report = write_report(run)
     print(dice_table(read_json(report.with_suffix(".json"))))

@@ -16,8 +16,11 @@ from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 from fedpac_me.storage import read_json, write_json
 
 
-def finish_run(run: Path, name: str, config: Config, data: Path, seconds: float) -> str:
+def finish_run(run: Path, name: str, config: Config, data: Path | None, seconds: float) -> str:
     """Write ``run.json``; returns the hash of the final model.
+
+    Args:
+        data: the sites' folder; ``None`` where the sites kept their data, and computed, somewhere else.
 
     Raises:
         InputError: the run left no final model.
@@ -29,9 +32,9 @@ def finish_run(run: Path, name: str, config: Config, data: Path, seconds: float)
         "config_hash": config.hash,
         "model_hash": model_hash,
         "versions": versions(),
-        "hardware": machine(),
+        "hardware": {} if data is None else machine(),
         "seconds_total": round(seconds, 1),
-        "data": _phantom_facts(data / "phantom.json"),
+        "data": {} if data is None else _phantom_facts(data / "phantom.json"),
     }
     write_json(run / "run.json", content)
     return model_hash

@@ -144,7 +144,9 @@ class ExpertWiseAggregator(Aggregator):
         result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
         training = fl_ctx.get_prop(FLContextKey.TASK_NAME) == AppConstants.TASK_TRAIN
         if training and isinstance(result, Shareable) and result.get_return_code(ReturnCode.OK) != ReturnCode.OK:
-            self._server.record_error(_peer(fl_ctx), reason_of(result))
+            site, reason = _peer(fl_ctx), reason_of(result)
+            self._server.record_error(site, reason)
+            self.log_warning(fl_ctx, f"Update of {site} refused: {reason}")
 
     def _publish(self, fl_ctx: FLContext, record: RoundRecord) -> None:
         """Ledger to disk, one line to the console, scalars to TensorBoard; stop when rounds keep failing."""

@@ -12,10 +12,15 @@ from nvflare.job_config.api import FedJob
 import fedpac_me
 
 
-def bundle_package(job: FedJob) -> tempfile.TemporaryDirectory:
-    """Put this package into ``job``; what is returned must live until the job is exported or run."""
+def bundle_package(job: FedJob, installed: bool = False) -> tempfile.TemporaryDirectory | None:
+    """Put this package into ``job``, or nothing of it where server and sites have it ``installed``.
+
+    What is returned must live until the job is exported or run.
+    """
     # As a folder: FLARE's own tracing of imports would lose its sub-packages.
     job.job.set_app_packages([Path(fedpac_me.__file__).parent.name])
+    if installed:
+        return None
     code = _staged_package()
     job.to_server(code.name)
     job.to_clients(code.name)

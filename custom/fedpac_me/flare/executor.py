@@ -20,6 +20,7 @@ from nvflare.apis.utils.analytix_utils import create_analytic_dxo, send_analytic
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.widgets.info_collector import InfoCollector
 
+from fedpac_me.code_version import skew
 from fedpac_me.config import parse_config
 from fedpac_me.flare.key_search import TASK_STYLE
 from fedpac_me.flare.refusal import refusal_of, refuse
@@ -33,11 +34,13 @@ class FedPacMeExecutor(Executor):
 
     Args:
         config: the resolved configuration as plain JSON types.
+        code: the code that wrote the job; a site that runs other code refuses every task. ``None`` asks nothing.
     """
 
-    def __init__(self, config: dict) -> None:
+    def __init__(self, config: dict, code: dict | None = None) -> None:
         super().__init__()
         self.config = config
+        self.code = code
         self._one_at_a_time = threading.Lock()
         self._site: Site | None = None
         self._progress: dict[str, Any] = {}
@@ -53,6 +56,9 @@ class FedPacMeExecutor(Executor):
         if task_name not in tasks:
             # TASK_UNKNOWN would abort the whole job.
             return make_reply(ReturnCode.TASK_UNSUPPORTED)
+        sentence = None if self.code is None else skew(fl_ctx.get_identity_name(), self.code)
+        if sentence:
+            return self._refuse(fl_ctx, sentence, sentence)
         try:
             # FLARE may hand out a task again while the first copy still runs; both would train one model.
             with self._one_at_a_time:

@@ -15,16 +15,20 @@ from nvflare.app_opt.tracking.tb.tb_receiver import TBAnalyticsReceiver
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
 
+from fedpac_me.code_version import this_code
 from fedpac_me.config import Config
 from fedpac_me.federation.server_round import server_arguments
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.bundle import bundle_package
+from fedpac_me.flare.code_check import CodeCheck
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.selector import BestModelSelector
 
-_PERSISTOR = "persistor"
+PERSISTOR = "persistor"
+"""The component of the server's whose arguments hold the whole config."""
+
 _LOCATOR = "locator"
 
 
@@ -34,14 +38,15 @@ class FedPacMeRecipe(Recipe):
     Args:
         config: what to run.
         name: name of the job.
+        installed: leave the package out of the job; server and sites must have it installed and allowed.
     """
 
-    def __init__(self, config: Config, name: str) -> None:
+    def __init__(self, config: Config, name: str, installed: bool = False) -> None:
         job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
-        self._code = bundle_package(job)
+        self._code = bundle_package(job, installed)
         _add_server_components(job, config)
         _add_workflows(job, config)
-        job.to_clients(FedPacMeExecutor(config.to_dict()), tasks=_tasks())
+        job.to_clients(FedPacMeExecutor(config.to_dict(), this_code()), tasks=_tasks())
         job.to_clients(ConvertToFedEvent([ANALYTIC_EVENT_TYPE]))
         super().__init__(job)
 
@@ -50,8 +55,9 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     aggregator = ExpertWiseAggregator(
         **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
     )
-    job.to_server(FedPacMePersistor(config.to_dict()), id=_PERSISTOR)
-    job.to_server(PTFileModelLocator(pt_persistor_id=_PERSISTOR), id=_LOCATOR)
+    job.to_server(CodeCheck(this_code()), id="code")
+    job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
+    job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
     job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
     job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id="selector")
@@ -61,7 +67,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
 
 def _add_workflows(job: FedJob, config: Config) -> None:
     if config.model.experts > 1:
-        job.to_server(KeySearchController(config.to_dict(), _PERSISTOR), id="keys")
+        job.to_server(KeySearchController(config.to_dict(), PERSISTOR), id="keys")
     shares_nothing = config.federation.share == "nothing"
     job.to_server(
         ScatterAndGather(
@@ -70,7 +76,7 @@ def _add_workflows(job: FedJob, config: Config) -> None:
             num_rounds=config.federation.rounds,
             wait_time_after_min_received=0,
             train_timeout=config.federation.round_timeout,
-            persistor_id=_PERSISTOR,
+            persistor_id=PERSISTOR,
             ignore_result_error=True,
         ),
         id="training",

@@ -18,6 +18,7 @@ from fedpac_me.config import Config
 from fedpac_me.data.pooling import site_folders, write_pooled_root
 from fedpac_me.data.site import DATA_VARIABLE
 from fedpac_me.errors import InputError
+from fedpac_me.flare.kits import allow_installed_package
 from fedpac_me.flare.lost_site import LostSiteWatch
 from fedpac_me.flare.recipe import FedPacMeRecipe
 
@@ -30,8 +31,19 @@ class SiteLost(SimulationFailed):
     """The simulator lost a site that the job waits for."""
 
 
-def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | None, log_config: Path) -> Path:
+def simulate(
+    config: Config,
+    name: str,
+    runs: Path,
+    data: Path,
+    threads: int | None,
+    log_config: Path,
+    installed: bool = False,
+) -> Path:
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
+
+    Args:
+        installed: the job carries no code, as at sites that have the package installed.
 
     Raises:
         InputError: a path has a space.
@@ -39,8 +51,14 @@ def simulate(config: Config, name: str, runs: Path, data: Path, threads: int | N
     """
     # Where a round has a time limit the others go on without a lost site, and nobody needs to watch.
     watched = not config.federation.round_timeout
+
+    def make_recipe() -> Recipe:
+        if installed:
+            allow_installed_package(runs.resolve() / name)
+        return FedPacMeRecipe(config, name, installed)
+
     with _data_root(config, data) as root:
-        return simulate_recipe(partial(FedPacMeRecipe, config, name), name, runs, root, threads, log_config, watched)
+        return simulate_recipe(make_recipe, name, runs, root, threads, log_config, watched)
 
 
 def simulate_recipe(

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a running job is, by its log where the person may read it, else by the figures that everybody sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.fuel.flare_api.api_spec import (
+    AuthorizationError,
+    InternalError,
+    JobNotFound,
+    JobNotRunning,
+    NoReply,
+    TargetType,
+)
+from nvflare.fuel.flare_api.flare_api import Session
+
+from fedpac_me.flare.job_log import last_error, told_by
+
+
+class JobProgress:
+    """Tells each round of one job once.
+
+    FLARE's standard policy lets nobody but the project admin read a job's log. All roles see figures of the running
+    round, without the sites' names: whoever may not read the log is told whenever these have changed.
+    """
+
+    def __init__(self, session: Session, job_id: str, say: Callable[[str], None]) -> None:
+        self._session = session
+        self._job_id = job_id
+        self._say = say
+        self._may_read_log = True
+        self._told = 0
+        self._last_line = ""
+
+    def look(self, *_: Any) -> bool:
+        """Tell what is new; true, as FLARE's monitor wants it from a callback that wishes to go on."""
+        lines = self._lines_of_log()
+        if lines is None:
+            self._tell_figures()
+        else:
+            for line in lines[self._told :]:
+                self._say(line)
+            self._told = max(self._told, len(lines))
+        return True
+
+    def reason(self, meta: dict[str, Any]) -> str:
+        """Why the job did not finish, as far as the log or FLARE's scheduler know."""
+        log = self._log()
+        if log is None:
+            return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
+        error = last_error(log)
+        if error:
+            return error
+        told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]
+        failed = [line for line in meta.get(JobMetaKey.JOB_DEPLOY_DETAIL.value) or [] if not line.endswith(": OK")]
+        return "; ".join([*told[-1:], *failed])
+
+    def _lines_of_log(self) -> list[str] | None:
+        log = self._log()
+        return None if log is None else told_by(log)
+
+    def _log(self) -> str | None:
+        """The log so far, empty before the job runs; ``None`` for a person who may not read it."""
+        if not self._may_read_log:
+            return None
+        try:
+            return self._session.get_job_logs(self._job_id, "server")["logs"].get("server", "")
+        except AuthorizationError:
+            self._may_read_log = False
+            return None
+        except InternalError:
+            return ""
+
+    def _tell_figures(self) -> None:
+        try:
+            stats = self._session.show_stats(self._job_id, TargetType.SERVER)
+        except (JobNotRunning, JobNotFound, InternalError, NoReply):
+            # Stats exist while a job runs; FLARE does not agree with itself how to say that it does not.
+            return
+        figures = stats.get("server", {}).get("FedPAC-ME", {})
+        if figures.get("accepted") or figures.get("rejected"):
+            line = figures_line(figures)
+            if line != self._last_line:
+                self._say(line)
+            self._last_line = line
+
+
+def figures_line(figures: dict[str, Any]) -> str:
+    """A line from the aggregator's figures in ``show_stats``."""
+    parts = [f"round {figures['round'] + 1}", f"so far {figures['accepted']} updates, {figures['rejected']} rejected"]
+    for name, label in (("mean_train_loss", "loss"), ("mean_dice_mean", "validation Dice")):
+        if name in figures:
+            parts.append(f"{label} {figures[name]:.3f}")
+    return "  ".join(parts)

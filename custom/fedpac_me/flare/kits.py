@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this project puts into a FLARE kit: where a site's data is, and leave to use the installed package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
+from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
+from nvflare.lighter.utils import update_storage_locations
+
+from fedpac_me.data.site import SETTINGS_FILE, SiteSettings, folder_settings
+from fedpac_me.storage import read_json, write_json
+
+PACKAGE = "fedpac_me."
+"""FLARE reads an entry that ends in a dot as everything below."""
+
+_RESOURCES = "resources.json"
+
+
+def is_server(kit: Path) -> bool:
+    """Whether the kit is a server's."""
+    return (kit / "startup" / "fed_server.json").is_file()
+
+
+def is_site(kit: Path) -> bool:
+    """Whether the kit is a hospital's."""
+    return (kit / "startup" / "fed_client.json").is_file()
+
+
+def configure_kit(kit: Path) -> None:
+    """What a kit needs on the machine where it will run: the package allowed, and a server's jobs kept in the kit.
+
+    FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
+    Again on another machine, this puts right what was written here. An admin's kit needs nothing.
+    """
+    if is_server(kit):
+        allow_installed_package(kit)
+        update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
+    elif is_site(kit):
+        allow_installed_package(kit)
+
+
+def allow_installed_package(kit: Path) -> None:
+    """Add this package to the classes that a job without code of its own may use at the kit's site or server.
+
+    A ``resources.json`` replaces FLARE's ``resources.json.default``, so it starts as a copy of that.
+    """
+    resources = _resources(kit / "local")
+    allowed = resources.setdefault(CLASS_ALLOW_LIST, list(DEFAULT_CLASS_ALLOW_LIST))
+    if PACKAGE not in allowed:
+        allowed.append(PACKAGE)
+    write_json(kit / "local" / _RESOURCES, resources)
+
+
+def write_settings(kit: Path, settings: SiteSettings) -> None:
+    """Write ``fedpac_me.json`` into the kit's ``local`` folder, every key spelled out so that it can be edited."""
+    write_json(kit / "local" / SETTINGS_FILE, settings.model_dump(mode="json", exclude_none=True))
+
+
+def write_settings_of_all(kits: Path, sites: Iterable[str], data: Path) -> None:
+    """Point the kit of each site to the folder of its name below ``data``, on one machine that has them all."""
+    for site in sites:
+        write_settings(kits / site, folder_settings(data.resolve() / site))
+
+
+def _resources(local: Path) -> dict:
+    for name in (_RESOURCES, f"{_RESOURCES}.default"):
+        if (local / name).is_file():
+            return read_json(local / name)
+    return {"format_version": 2}

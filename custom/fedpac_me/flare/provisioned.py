@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kits as they go to hospitals, and a rehearsal with them on one machine before they do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fedpac_me.errors import InputError
+from fedpac_me.flare.kits import configure_kit, is_server, is_site, write_settings_of_all
+from fedpac_me.flare.local_federation import LocalFederation
+from fedpac_me.flare.processes import can_bind, end_processes, require_free_port
+from fedpac_me.flare.project_file import choose_sites, fill_in
+from fedpac_me.flare.readiness import wait_until_ready
+
+_PORT_SECONDS = 120.0
+
+
+def provision(federation: LocalFederation, template: Path, data: Path, number: int | None, port: int | None) -> None:
+    """Make a kit for every participant, the sites' pointing to the folders of ``data``.
+
+    Raises:
+        InputError: there are kits already, or fewer hospitals in ``data``.
+        FederationFailed: FLARE says no.
+    """
+    if federation.workspace.exists():
+        raise InputError(
+            f"{federation.workspace} holds kits already, and new ones would not speak with them. "
+            "Delete the folder if none of them is in use, or choose another --work."
+        )
+    federation.remember(fill_in(template, choose_sites(data, number), port), data)
+    words = ("-p", str(federation.project_file), "-w", str(federation.workspace))
+    federation.nvflare("provision", *words)
+    for kit in federation.kits.iterdir():
+        configure_kit(kit)
+    write_settings_of_all(federation.kits, federation.sites, data)
+
+
+def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
+    """Check every kit with FLARE's preflight check, start server and sites, and wait until all sites are there.
+
+    Raises:
+        InputError: the port is taken.
+        FederationFailed: a kit fails its check or a site does not come; nothing is left running.
+    """
+    require_free_port(federation.port, "which the server needs")
+    if not can_bind(federation.port):
+        say(f"Port {federation.port} was in use until a moment ago; waiting until the system gives it free ...")
+        _wait_for(federation.port)
+    try:
+        # The server's check binds its port, the others' look for the running server.
+        for kit in sorted(federation.kits.iterdir(), key=lambda kit: (not is_server(kit), is_site(kit), kit.name)):
+            federation.nvflare("preflight-check", "-p", str(kit))
+            say(f"Preflight check passed: {kit.name}")
+            if is_server(kit):
+                _start(kit)
+                wait_until_ready(federation, [])
+        for site in federation.sites:
+            _start(federation.kits / site)
+        wait_until_ready(federation, federation.sites)
+    except BaseException:
+        end_processes(federation.workspace)
+        raise
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + _PORT_SECONDS
+    while not can_bind(port):
+        if time.monotonic() > deadline:
+            raise InputError(f"Port {port} cannot be used although nobody listens there. Try later, or another --port.")
+        time.sleep(1.0)
+
+
+def _start(kit: Path) -> None:
+    """Run the kit's own start script, which stays behind and keeps its process alive."""
+    with open(kit / "console.log", "ab") as log:
+        subprocess.run(
+            [str(kit.resolve() / "startup" / "start.sh")],
+            # The script calls `python3`: this one.
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=True,
+            start_new_session=True,
+        )

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following a job with a session that answers from a list."""
+
+from __future__ import annotations
+
+from nvflare.fuel.flare_api.api_spec import AuthorizationError, InternalError, JobNotFound, JobNotRunning
+
+from fedpac_me.flare.job_progress import JobProgress
+
+ROUND = "2026-01-01 10:00:00,000 - progress - INFO - round {}/2"
+
+
+class Session:
+    """Answers each look with the next of ``logs``, or of ``stats`` where the log may not be read."""
+
+    def __init__(self, logs=(), stats=()) -> None:
+        self.logs, self.stats = list(logs), list(stats)
+
+    def get_job_logs(self, job_id, target):
+        answer = self.logs.pop(0) if self.logs else AuthorizationError()
+        if isinstance(answer, Exception):
+            raise answer
+        return {"logs": {target: answer}}
+
+    def show_stats(self, job_id, target):
+        answer = self.stats.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return {"server": {"FedPAC-ME": answer}}
+
+
+def told(session, looks):
+    lines = []
+    progress = JobProgress(session, "id", lines.append)
+    for _ in range(looks):
+        assert progress.look() is True
+    return lines
+
+
+def figures(number, accepted, **more):
+    return {"round": number, "accepted": accepted, "rejected": 0} | more
+
+
+def test_a_growing_log_is_told_once():
+    one, two = ROUND.format(1), ROUND.format(2)
+    assert told(Session([InternalError("not yet"), "", one, one, f"{one}\n{two}"]), 5) == ["round 1/2", "round 2/2"]
+
+
+def test_who_may_not_read_the_log_gets_the_figures_as_they_change():
+    stats = [
+        JobNotRunning(),
+        figures(-1, 0),
+        figures(0, 1),
+        figures(0, 2, mean_train_loss=1.25, mean_dice_mean=0.5),
+        figures(0, 2, mean_train_loss=1.25, mean_dice_mean=0.5),
+        figures(1, 0),
+        figures(1, 0, rejected=1),
+        JobNotFound(),
+    ]
+    assert told(Session(stats=stats), 8) == [
+        "round 1  so far 1 updates, 0 rejected",
+        "round 1  so far 2 updates, 0 rejected  loss 1.250  validation Dice 0.500",
+        "round 2  so far 0 updates, 1 rejected",
+    ]
+
+
+def test_the_reason_is_the_logs_last_error_or_what_the_scheduler_says():
+    error = "2026-01-01 10:00:00,000 - ServerRunner - ERROR - no quorum"
+    assert JobProgress(Session([error]), "id", print).reason({}) == "no quorum"
+    meta = {"schedule_history": ["first", "no site"], "job_deploy_detail": ["server: OK", "site-1: denied"]}
+    assert JobProgress(Session([""]), "id", print).reason(meta) == "no site; site-1: denied"
+    assert "workspace/log.txt" in JobProgress(Session(), "id", print).reason(meta)
