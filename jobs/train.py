@@ -108,7 +108,7 @@ def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -
     )
     start = time.monotonic()
     simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed)
-    finish_run(run, name, config, data, seconds=time.monotonic() - start)
+    finish_run(run, name, config, data, time.monotonic() - start, args.splits)
     report = write_report(run)
     print(dice_table(read_json(report.with_suffix(".json"))))
     print(f"Report: {report}")

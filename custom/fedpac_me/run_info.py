@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 
 from fedpac_me.config import Config
+from fedpac_me.data.federation_split import split_facts
 from fedpac_me.hardware import machine, versions
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 from fedpac_me.storage import read_json, write_json
 
 
-def finish_run(run: Path, name: str, config: Config, data: Path | None, seconds: float) -> str:
+def finish_run(
+    run: Path, name: str, config: Config, data: Path | None, seconds: float, splits: Path | None = None
+) -> str:
     """Write ``run.json``; returns the hash of the final model.
 
     Args:
         data: the sites' folder; ``None`` where the sites kept their data, and computed, somewhere else.
+        splits: the file of ``fedpac-me split`` that made the sites, if one did.
 
     Raises:
         InputError: the run left no final model.
@@ -34,18 +38,19 @@ def finish_run(run: Path, name: str, config: Config, data: Path | None, seconds:
         "versions": versions(),
         "hardware": {} if data is None else machine(),
         "seconds_total": round(seconds, 1),
-        "data": {} if data is None else _phantom_facts(data / "phantom.json"),
+        "data": {} if data is None else _data_facts(data / "phantom.json", splits),
     }
     write_json(run / "run.json", content)
     return model_hash
 
 
-def _phantom_facts(path: Path) -> dict[str, Any]:
-    """Which phantom it was; empty for any other data, about which nothing is written down."""
-    if not path.is_file():
-        return {}
-    settings = read_json(path)
-    return {"phantom": {key: settings[key] for key in ("version", "seed", "size")}}
+def _data_facts(phantom: Path, splits: Path | None) -> dict[str, Any]:
+    """Which phantom it was, and how the sites were made; of any other data nothing is written down."""
+    facts: dict[str, Any] = {} if splits is None else {"split": split_facts(splits)}
+    if phantom.is_file():
+        settings = read_json(phantom)
+        facts["phantom"] = {key: settings[key] for key in ("version", "seed", "size")}
+    return facts
 
 
 def weights_hash(weights: Mapping[str, np.ndarray]) -> str:

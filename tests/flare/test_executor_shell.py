@@ -18,6 +18,7 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
+from fedpac_me import __version__
 from fedpac_me.config import load_config
 from fedpac_me.flare.error_reply import reason_of
 from fedpac_me.flare.executor import FedPacMeExecutor
@@ -94,6 +95,13 @@ def test_an_evaluation_is_metrics(client):
 
 def test_an_unknown_task_does_not_abort_the_job(client):
     assert client.do("dance").get_return_code() == ReturnCode.TASK_UNSUPPORTED
+
+
+def test_a_job_of_other_code_is_refused_with_both_versions_before_data_is_read(client, tmp_path):
+    client.executor = FedPacMeExecutor(client.config.to_dict(), {"version": "9.8.7", "hash": "0123456789ab"})
+    reason = reason_of(client.do())
+    assert "9.8.7" in reason and __version__ in reason
+    assert not (tmp_path / "run" / "fedpac_me" / SCANS_FOLDER).exists()
 
 
 def test_an_abort_is_answered_as_one(client):

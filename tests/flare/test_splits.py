@@ -8,6 +8,7 @@ import json
 import pytest
 
 from cases import write_case
+from fedpac_me import run_info
 from fedpac_me.cli import main
 from fedpac_me.flare import simulation
 
@@ -40,6 +41,26 @@ def test_training_takes_the_splits(train_module, tiny_config, folder, monkeypatc
     settings = {"data": str(folder / "data"), "role": "train", "splits": "splits.json"}
     assert seen == {"site-1": settings, "site-2": settings}
     assert "2 sites, 12 cases" in capsys.readouterr().out
+
+
+def test_a_run_records_how_its_sites_were_made_and_no_case(train_module, tiny_config, folder, monkeypatch):
+    def report(run):
+        raise simulation.SimulationFailed("far enough")
+
+    monkeypatch.setattr(simulation, "simulate", lambda *arguments: None)
+    monkeypatch.setattr(run_info, "find_checkpoint", lambda run: run)
+    monkeypatch.setattr(run_info, "read_checkpoint", lambda path: {})
+    monkeypatch.setattr("fedpac_me.evaluation.report.write_report", report)
+    assert train(train_module, tiny_config, folder) == 1
+    written = (folder / "runs" / "tiny" / "run.json").read_text()
+    split = json.loads(written)["data"]["split"]
+    assert split["how"] == {"by": "iid", "seed": 0, "sites": 2}
+    made = json.loads((folder / "splits.json").read_text())["sites"]
+    assert split["sites"] == {
+        name: {"role": "train", **{part: len(cases[part]) for part in ("train", "validation", "test")}}
+        for name, cases in made.items()
+    }
+    assert "C_" not in written and str(folder) not in written
 
 
 def test_a_data_folder_without_the_cases_is_refused(train_module, tiny_config, folder, capsys):

@@ -149,6 +149,17 @@ def read_split(path: Path, data: Path | None = None) -> FederationSplit:
     return split.model_copy(update={"data": folder})
 
 
+def split_facts(path: Path) -> dict[str, Any]:
+    """What may be told of a split: how it was made, the cases of each site and part by number, a hash of the file."""
+    content = path.read_bytes()
+    split = FederationSplit.model_validate_json(content)
+    sites = {
+        name: {"role": cases.role, **{part: len(ids) for part, ids in cases.parts().items()}}
+        for name, cases in split.sites.items()
+    }
+    return {"how": split.how, "sites": sites, "sha256": hashlib.sha256(content).hexdigest()}
+
+
 @contextmanager
 def site_root(data: Path | None, splits: Path | None) -> Iterator[Path]:
     """A data root with one folder a site: ``data`` itself, or a temporary one made from the split of its cases.

@@ -58,7 +58,7 @@ class FedPacMeExecutor(Executor):
             return make_reply(ReturnCode.TASK_UNSUPPORTED)
         sentence = None if self.code is None else skew(fl_ctx.get_identity_name(), self.code)
         if sentence:
-            return self._refuse(fl_ctx, sentence, sentence)
+            return refuse(self, fl_ctx, sentence, sentence)
         try:
             # FLARE may hand out a task again while the first copy still runs; both would train one model.
             with self._one_at_a_time:
