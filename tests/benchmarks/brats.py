@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every figure of docs/results/brats.md: what cases of BraTS' size cost to check, prepare, crop and score.
 
-python tests/benchmarks/brats.py            about 15 minutes on 2 cores
+python tests/benchmarks/brats.py            about 10 minutes on 2 cores
 """
 
 from __future__ import annotations

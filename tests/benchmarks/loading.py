@@ -8,6 +8,7 @@ One thread computes, as at a simulated site; the thread that gets the next batch
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import statistics
 import tempfile
@@ -46,7 +47,7 @@ def measure(folder: Path) -> list[str]:
         *_forms(cases[:FEW], folder),
         f"\n| {CROP}³ crops, batch {BATCH} | s a step | of it waiting for the batch |\n|---|---|---|",
         *(row for method in ("fedavg", "fedpac_me") for row in _waiting(method, cases[:FEW], folder)),
-        "\n| cases | memory of the process itself after training passed over all of them twice (MiB) |\n|---|---|",
+        "\n| cases | memory held after preparing them and cutting equally many crops (MiB) |\n|---|---|",
         *(f"| {count} | {_memory_in_a_process(folder, count):.0f} |" for count in (FEW, MANY)),
     ]
 
@@ -137,12 +138,13 @@ def _memory_in_a_process(folder: Path, count: int) -> float:
 
 
 def _memory(folder: Path, count: int) -> float:
-    """MiB that are the process's own after each of ``count`` cases was prepared and cropped twice."""
+    """MiB that the process holds after it prepared ``count`` cases and cut as many crops as for any other count."""
     config = load_config(ROOT / "app_configs/fedavg.json", {"data": {"crop": CROP}})
     cases = find_cases([folder / "data"])[:count]
-    crops = TrainingCrops(cases, ScanCache(folder / "scans", config.data), 0, "site")
-    for _ in crops.batches(0, count, BATCH):
+    crops = TrainingCrops(cases, ScanCache(folder / f"scans of {count}", config.data), 0, "site")
+    for _ in crops.batches(0, MANY, BATCH):
         pass
+    ctypes.CDLL(None).malloc_trim(0)  # what glibc keeps for later is no growth, and comes and goes by hundreds of MiB
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
 
