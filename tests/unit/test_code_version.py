@@ -29,7 +29,7 @@ def test_a_copy_with_what_flare_and_python_add_is_the_same_code(copy):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda package: (package / "cli.py").write_text("# another line\n" + (package / "cli.py").read_text()),
+        lambda package: (package / "config.py").write_text("# another line\n" + (package / "config.py").read_text()),
         lambda package: (package / "labels.py").rename(package / "labels2.py"),
         lambda package: (package / "evaluation" / "report.html").unlink(),
         lambda package: (package / "more.py").write_text(""),

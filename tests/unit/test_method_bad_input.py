@@ -22,7 +22,7 @@ from fedpac_me.federation.schema import expert_of
 from fedpac_me.federation.server_round import RoundServer, server_arguments
 from fedpac_me.federation.update import DATA_KIND, Contribution
 from fedpac_me.labels import MODALITIES
-from fedpac_me.learning.site import Site
+from fedpac_me.learning.site import SCANS_FOLDER, Site
 from fedpac_me.model.backbone import build_model, get_weights
 
 pytestmark = pytest.mark.slow  # whole sites, processes or pages
@@ -87,8 +87,10 @@ def run(made: Config, tmp_path: Path) -> Outcome:
     return run_federation(made, tmp_path / "data", tmp_path / "run", progress=lambda line: None)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def state(folder: Path) -> dict[str, bytes]:
+    """What sites keep of their training; prepared scans are no more than another form of their files."""
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (folder / path).read_bytes() for path in found if SCANS_FOLDER not in path.parts}
 
 
 def as_bytes(weights: dict[str, np.ndarray]) -> dict[str, bytes]:
@@ -116,7 +118,7 @@ def test_scans_that_all_look_alike_have_no_second_key(hospital, tmp_path, norm):
         hospital(name, styles=(PLAIN, PLAIN), seeds=(0, 0))
     with pytest.raises(InputError, match=r"1 different styles, but model\.experts is 2\. Lower model\.experts"):
         run(config(2, norm), tmp_path)
-    assert not (tmp_path / "run").exists()
+    assert state(tmp_path / "run") == {}
 
 
 def test_a_key_between_two_styles_that_attracts_nobody_is_a_sentence(hospital, tmp_path):
@@ -126,7 +128,7 @@ def test_a_key_between_two_styles_that_attracts_nobody_is_a_sentence(hospital, t
     hospital("c", styles=(SQUARED, SQUARED), seeds=(0, 0))
     with pytest.raises(InputError, match=r"1 of 3 keys attract no training scan.* Lower model\.experts\."):
         run(config(3), tmp_path)
-    assert not (tmp_path / "run").exists()
+    assert state(tmp_path / "run") == {}
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -178,7 +180,7 @@ def test_a_scan_without_a_brain_is_named_to_its_own_site_and_sends_nothing(hospi
             ask()
         sentence = str(error.value)
         assert sentence.startswith("Case Patient_a_1: t1 ") and words in sentence and "emove the " in sentence
-    assert files(tmp_path / "run") == {}
+    assert state(tmp_path / "run") == {}
 
 
 def test_prototypes_of_another_dimension_are_a_sentence_and_that_round_leaves_nothing(hospital, tmp_path):
@@ -190,10 +192,10 @@ def test_prototypes_of_another_dimension_are_a_sentence_and_that_round_leaves_no
     strange = {"prototypes": {"dimension": 4, "entries": [{"expert": 0, "region": "oedema", "vector": [1.0, 0, 0, 0]}]}}
     site, spared = (open_site(data, made, tmp_path / folder) for folder in ("run", "spared"))
     assert as_bytes(site.train(weights, 0).diff) == as_bytes(spared.train(weights, 0).diff)
-    before = files(tmp_path / "run")
+    before = state(tmp_path / "run")
     with pytest.raises(InputError, match=r"dimension 4, but contrast\.dimension is 8 here.*older checkpoint"):
         site.train(weights, 1, server_meta=strange)
-    assert before and files(tmp_path / "run") == before
+    assert before and state(tmp_path / "run") == before
     assert as_bytes(site.train(weights, 1).diff) == as_bytes(spared.train(weights, 1).diff)
 
 
