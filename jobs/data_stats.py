@@ -16,7 +16,7 @@ from fedpac_me.data.checks import require_sites
 from fedpac_me.data.federation_split import site_root
 from fedpac_me.data_stats.features import BINS
 from fedpac_me.data_stats.privacy import PrivacySettings
-from fedpac_me.errors import InputError
+from fedpac_me.errors import InputError, exit_code
 from fedpac_me.run_folder import make_room, require_free, require_name
 
 HERE = Path(__file__).resolve().parent
@@ -74,19 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
     sys.argv[1:] = []
     from fedpac_me.flare.simulation import SimulationFailed
 
-    try:
-        require_name(args.name)
-        privacy = PrivacySettings(args.min_count, *args.noise, args.max_bins_percent)
-        if args.bins < 1:
-            raise InputError(f"--bins is {args.bins}; expected 1 or more.")
-        export(privacy, args) if args.export else simulate(privacy, args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SimulationFailed as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _run(args), (SimulationFailed,))
+
+
+def _run(args: argparse.Namespace) -> None:
+    require_name(args.name)
+    privacy = PrivacySettings(args.min_count, *args.noise, args.max_bins_percent)
+    if args.bins < 1:
+        raise InputError(f"--bins is {args.bins}; expected 1 or more.")
+    export(privacy, args) if args.export else simulate(privacy, args)
 
 
 def export(privacy: PrivacySettings, args: argparse.Namespace) -> None:

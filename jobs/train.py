@@ -16,7 +16,7 @@ from pathlib import Path
 from fedpac_me.config import Config, load_config
 from fedpac_me.data.checks import check_root
 from fedpac_me.data.federation_split import site_root
-from fedpac_me.errors import InputError
+from fedpac_me.errors import exit_code
 from fedpac_me.run_folder import make_room, require_free, require_name
 
 HERE = Path(__file__).resolve().parent
@@ -59,18 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
     sys.argv[1:] = []
     from fedpac_me.flare.simulation import SimulationFailed
 
-    try:
-        config = load_config(args.config, _overrides(args))
-        name = config.method if args.name is None else args.name
-        require_name(name)
-        export(config, name, args.export_dir, args.installed) if args.export else train(config, name, args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SimulationFailed as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _run(args), (SimulationFailed,))
+
+
+def _run(args: argparse.Namespace) -> None:
+    config = load_config(args.config, _overrides(args))
+    name = config.method if args.name is None else args.name
+    require_name(name)
+    export(config, name, args.export_dir, args.installed) if args.export else train(config, name, args)
 
 
 def export(config: Config, name: str, folder: Path, installed: bool = False) -> None:

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from fedpac_me.data.site import DATA_VARIABLE, PHANTOM_FOLDER
-from fedpac_me.errors import InputError
+from fedpac_me.errors import InputError, exit_code
 
 TEMPLATE = Path(__file__).resolve().parent / "project.yml"
 WORK = Path("build/poc")
@@ -72,15 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     from fedpac_me.flare.coordinator import JobFailed
     from fedpac_me.flare.local_federation import FederationFailed
 
-    try:
-        args.run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (FederationFailed, JobFailed) as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: args.run(args), (FederationFailed, JobFailed))
 
 
 def _up(args: argparse.Namespace) -> None:

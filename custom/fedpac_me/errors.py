@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 from pydantic import ValidationError
 
 _FAULTS_SHOWN = 5
@@ -21,3 +24,18 @@ def why_invalid(error: Exception) -> str:
         return str(error)
     faults = [f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()]
     return "; ".join(faults[:_FAULTS_SHOWN])
+
+
+def exit_code(act: Callable[[], int | None], failures: tuple[type[Exception], ...] = ()) -> int:
+    """Do what a command is for. 0, or what ``act`` returns: done. 1: one of ``failures``. 2: bad input.
+
+    What went wrong is told in a sentence on the standard error stream.
+    """
+    try:
+        return act() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except failures as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1

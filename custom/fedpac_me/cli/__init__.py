@@ -4,21 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from fedpac_me import __version__
 from fedpac_me.cli import data, model, results
-from fedpac_me.errors import InputError
+from fedpac_me.errors import exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: done. 1: failed. 2: bad input, with a sentence."""
     args = _parser().parse_args(arguments)
-    try:
-        return args.run(args) or 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: args.run(args))
 
 
 def _parser() -> argparse.ArgumentParser:

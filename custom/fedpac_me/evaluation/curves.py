@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves over the rounds as inline SVG: no external resource, and ink that follows the page's light or dark theme."""
+"""Curves over the rounds, see ``page.drawing``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from itertools import cycle, islice
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fedpac_me.evaluation.contingency import entropy_bits
+from fedpac_me.page.drawing import INK, inline_svg
 
 _COLOURS = ("#3b82c4", "#e07a1f", "#2f9e6e", "#c9437a", "#8a63d2", "#b08a1e", "#2aa5b0", "#8b8f97")
 _DASHES = ("solid", "dashed", "dotted")
-_INK = "#7a7f87"  # stands in for the page's own ink until the SVG is in the page
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def seconds_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, Line
     """Seconds of every round as a whole and of each accepted site's training, as SVG; ``None`` if none was noted."""
     lines = {site: _points(rounds, lambda entry, site=site: _site_seconds(entry, site)) for site in styles}
     lines[""] = _points(rounds, lambda entry: entry["seconds"])
-    return _draw(lines, {**styles, "": LineStyle(_INK, "solid", 2.4)}, "seconds", None)
+    return _draw(lines, {**styles, "": LineStyle(INK, "solid", 2.4)}, "seconds", None)
 
 
 def mass_curve(rounds: Sequence[Mapping[str, Any]], styles: Mapping[str, LineStyle]) -> str | None:
@@ -111,32 +108,13 @@ def _draw(
 ) -> str | None:
     if not any(lines.values()):
         return None
-    # Text as text and salted ids: small, the page's font, and the same bytes for the same run.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif", "font.size": 9}):
-        figure = Figure(figsize=(4.6, 2.9), layout="constrained")
-        axes = figure.subplots()
+
+    def draw(axes: Axes) -> None:
         for name in (name for name, points in lines.items() if points):
             rounds, values = zip(*lines[name], strict=True)
             look = {"color": styles[name].colour, "linestyle": styles[name].dash, "linewidth": styles[name].width}
             axes.plot(rounds, values, marker="o", markersize=2.6, **look)
-        _dress(axes, label, top)
-        return _svg(figure)
+        axes.set_ylim(min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0, top)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-
-def _dress(axes: Any, label: str, top: float | None) -> None:
-    axes.set_xlabel("round", color=_INK)
-    axes.set_ylabel(label, color=_INK)
-    axes.set_ylim(min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0, top)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.tick_params(colors=_INK, labelcolor=_INK)
-    axes.grid(color=_INK, alpha=0.2, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-
-
-def _svg(figure: Figure) -> str:
-    text = StringIO()
-    FigureCanvasSVG(figure)
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawing = text.getvalue()
-    return drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
+    return inline_svg(draw, "round", label, salt=label)

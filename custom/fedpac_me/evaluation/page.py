@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedpac_me.evaluation.curves import LineStyle, line_styles, metric_curve, seconds_curve
@@ -21,19 +19,14 @@ from fedpac_me.evaluation.run_record import FINAL_MODEL, RunRecord, model_key
 from fedpac_me.evaluation.summary import site_order
 from fedpac_me.evaluation.surface import HD95_DEFINITION
 from fedpac_me.labels import REGIONS
+from fedpac_me.page.environment import page_environment
 
 ABSENT = "–"  # noqa: RUF001  an en dash is what a table shows for a missing figure
 
 
 def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
     """The whole page as HTML, self-contained; every text from the run is escaped."""
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=FunctionLoader(_template),
-    )
+    environment = page_environment(__package__)
     environment.filters.update(dice=_dice, tenths=_tenths, percent=_percent, seconds=_seconds, mb=_megabytes)
     styles = line_styles(_training_sites(record))
     return environment.get_template("report.html").render(
@@ -57,10 +50,6 @@ def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
         config_json=json.dumps(record.config, indent=2),
         facts=_facts(record),
     )
-
-
-def _template(name: str) -> str:
-    return resources.files("fedpac_me.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def verdict(report: Mapping[str, Any], local_only: bool) -> str:

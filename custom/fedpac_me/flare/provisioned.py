@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.processes import can_bind, end_processes, require_free_port
 from fedpac_me.flare.project_file import choose_sites, fill_in
 from fedpac_me.flare.readiness import wait_until_ready
-
-_PORT_SECONDS = 120.0
 
 
 def provision(federation: LocalFederation, template: Path, data: Path, number: int | None, port: int | None) -> None:
@@ -44,13 +41,15 @@ def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
     """Check every kit with FLARE's preflight check, start server and sites, and wait until all sites are there.
 
     Raises:
-        InputError: the port is taken.
+        InputError: the port is taken, or was until a moment ago.
         FederationFailed: a kit fails its check or a site does not come; nothing is left running.
     """
     require_free_port(federation.port, "which the server needs")
     if not can_bind(federation.port):
-        say(f"Port {federation.port} was in use until a moment ago; waiting until the system gives it free ...")
-        _wait_for(federation.port)
+        raise InputError(
+            f"Port {federation.port} was in use until a moment ago. The system keeps it for up to a minute, in which "
+            "FLARE's check of the server would fail; start again after that."
+        )
     try:
         # The server's check binds its port, the others' look for the running server.
         for kit in sorted(federation.kits.iterdir(), key=lambda kit: (not is_server(kit), is_site(kit), kit.name)):
@@ -65,14 +64,6 @@ def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
     except BaseException:
         end_processes(federation.workspace)
         raise
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + _PORT_SECONDS
-    while not can_bind(port):
-        if time.monotonic() > deadline:
-            raise InputError(f"Port {port} cannot be used although nobody listens there. Try later, or another --port.")
-        time.sleep(1.0)
 
 
 def _start(kit: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from nvflare.tool.api_utils import SystemStartTimeout, wait_for_system_start
 
 from fedpac_me.flare.local_federation import FederationFailed, LocalFederation
-from fedpac_me.flare.processes import holder_of
+from fedpac_me.flare.processes import gone_within, holder_of
 
 _READY_SECONDS = 180.0
 _LOOK_EVERY_SECONDS = 0.5
@@ -25,16 +25,9 @@ def wait_until_ready(federation: LocalFederation, sites: Iterable[str]) -> None:
     for ever (FLARE 2.9.0, ``ConnManager.stop``), so none is opened before the server listens, nor given up early.
 
     Raises:
-        FederationFailed: they were not there in time.
+        FederationFailed: they were not there in time, or ended.
     """
-    deadline = time.monotonic() + _READY_SECONDS
-    while holder_of(federation.port) is None:
-        if time.monotonic() > deadline:
-            raise FederationFailed(
-                f"The server did not listen at port {federation.port} within {_READY_SECONDS:.0f} s. "
-                f"{federation.kits / 'server'} holds its log.txt."
-            )
-        time.sleep(_LOOK_EVERY_SECONDS)
+    _wait_until_listening(federation)
     expected = list(sites)
     try:
         with redirect_stdout(io.StringIO()):  # it counts the sites at every look
@@ -51,3 +44,16 @@ def wait_until_ready(federation: LocalFederation, sites: Iterable[str]) -> None:
             )
     except SystemStartTimeout as error:
         raise FederationFailed(f"{error}. Each kit below {federation.kits} has a log.txt.") from None
+
+
+def _wait_until_listening(federation: LocalFederation) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    started = False
+    while holder_of(federation.port) is None:
+        gone = gone_within(federation.workspace, _LOOK_EVERY_SECONDS)
+        if (started and gone) or time.monotonic() > deadline:
+            what = "ended before it listened" if started and gone else f"did not listen within {_READY_SECONDS:.0f} s"
+            raise FederationFailed(
+                f"The server {what} at port {federation.port}. {federation.kits / 'server'} holds its log.txt."
+            )
+        started = started or not gone

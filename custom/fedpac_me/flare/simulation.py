@@ -79,40 +79,33 @@ def simulate_recipe(
         SimulationFailed: the simulator gave up, or lost a site twice.
     """
     require_no_space(runs / name, log_config)
-    run_once = partial(_run_once, make_recipe, name, runs, root.resolve(), threads, log_config, watched)
-    try:
-        run_once()
-    except SiteLost:
-        print("The simulator has lost a site's process and would wait for it for ever: starting again ...", flush=True)
-        shutil.rmtree(runs / name)
-        run_once()
+    sites = [folder.name for folder in site_folders(root)]
+    environment = partial(
+        SimEnv,
+        clients=sites,
+        num_threads=threads or len(sites),
+        workspace_root=str(runs.resolve()),
+        log_config=str(log_config.resolve()),
+    )
+    run = runs.resolve() / name
+    with _environment(DATA_VARIABLE, str(root.resolve())):
+        try:
+            _run_once(make_recipe(), environment(), run / "server", watched)
+        except SiteLost:
+            print(
+                "The simulator has lost a site's process and would wait for it for ever: starting again ...", flush=True
+            )
+            shutil.rmtree(run)
+            _run_once(make_recipe(), environment(), run / "server", watched)
     return runs / name
 
 
-def _run_once(
-    make_recipe: Callable[[], Recipe],
-    name: str,
-    runs: Path,
-    root: Path,
-    threads: int | None,
-    log_config: Path,
-    watched: bool,
-) -> None:
-    workspace = runs.resolve()
-    with _environment(DATA_VARIABLE, str(root)):
-        sites = [folder.name for folder in site_folders(root)]
-        environment = SimEnv(
-            clients=sites,
-            num_threads=threads or len(sites),
-            workspace_root=str(workspace),
-            log_config=str(log_config.resolve()),
-        )
-        server = workspace / name / "server"
-        with LostSiteWatch(server / "error_log.txt") if watched else nullcontext() as watch:
-            try:
-                make_recipe().run(environment)
-            except RuntimeError:
-                raise (SiteLost if watch is not None and watch.lost else SimulationFailed)(_why(server)) from None
+def _run_once(recipe: Recipe, environment: SimEnv, server: Path, watched: bool) -> None:
+    with LostSiteWatch(server / "error_log.txt") if watched else nullcontext() as watch:
+        try:
+            recipe.run(environment)
+        except RuntimeError:
+            raise (SiteLost if watch is not None and watch.lost else SimulationFailed)(_why(server)) from None
 
 
 def require_no_space(*paths: Path) -> None:
