@@ -16,7 +16,8 @@ from fedpac_me.data.checks import require_sites
 from fedpac_me.data.federation_split import site_root
 from fedpac_me.data_stats.features import BINS
 from fedpac_me.data_stats.privacy import PrivacySettings
-from fedpac_me.errors import InputError, exit_code
+from fedpac_me.errors import InputError
+from fedpac_me.job_command import add_job_arguments, run_job
 from fedpac_me.run_folder import make_room, require_free, require_name
 
 HERE = Path(__file__).resolve().parent
@@ -30,13 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Example: python jobs/data_stats.py --data data/phantom",
     )
     parser.add_argument("--data", type=Path, help="folder with one folder a hospital")
-    parser.add_argument(
-        "--splits", type=Path, help="a file of `fedpac-me split`: its sites instead of one folder a hospital"
-    )
     parser.add_argument("--name", default="data_stats", help="name of the run and the job (default: data_stats)")
-    parser.add_argument("--threads", type=int, help="sites that compute at the same time (default: all)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go (default: runs)")
-    parser.add_argument("--replace", action="store_true", help="delete a run of the same name first")
     parser.add_argument("--bins", type=int, default=BINS, help=f"of each histogram (default: {BINS})")
     parser.add_argument(
         "--min-count",
@@ -60,21 +55,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a histogram has fewer bins than this percentage of its cases, or does not leave "
         f"(default: {PRIVACY.max_bins_percent:g})",
     )
-    parser.add_argument("--export", action="store_true", help="write the job folder instead of running it")
-    parser.add_argument(
-        "--export-dir", type=Path, default=Path("build/jobs"), help="where --export writes (default: build/jobs)"
-    )
+    add_job_arguments(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: done. 1: the run failed. 2: bad input, with a sentence."""
     args = parse_arguments(arguments)
-    # Importing nvflare.recipe strips --export from sys.argv and warns about it; it is parsed already.
-    sys.argv[1:] = []
-    from fedpac_me.flare.simulation import SimulationFailed
-
-    return exit_code(lambda: _run(args), (SimulationFailed,))
+    return run_job(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:

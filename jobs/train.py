@@ -16,7 +16,7 @@ from pathlib import Path
 from fedpac_me.config import Config, load_config
 from fedpac_me.data.checks import check_root
 from fedpac_me.data.federation_split import site_root
-from fedpac_me.errors import exit_code
+from fedpac_me.job_command import add_job_arguments, run_job
 from fedpac_me.run_folder import make_room, require_free, require_name
 
 HERE = Path(__file__).resolve().parent
@@ -33,19 +33,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, help=f"folder with one folder a hospital (default: {DEFAULT_DATA}, written if missing)"
     )
-    parser.add_argument(
-        "--splits", type=Path, help="a file of `fedpac-me split`: its sites instead of one folder a hospital"
-    )
     parser.add_argument("--rounds", type=int, help="overrides federation.rounds")
     parser.add_argument("--seed", type=int, help="overrides seed")
     parser.add_argument("--name", help="name of the run and the job (default: the config's method)")
-    parser.add_argument("--threads", type=int, help="sites that compute at the same time (default: all)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go (default: runs)")
-    parser.add_argument("--replace", action="store_true", help="delete a run of the same name first")
-    parser.add_argument("--export", action="store_true", help="write the job folder instead of running it")
-    parser.add_argument(
-        "--export-dir", type=Path, default=Path("build/jobs"), help="where --export writes (default: build/jobs)"
-    )
+    add_job_arguments(parser)
     parser.add_argument(
         "--installed", action="store_true", help="leave the code out of the job: server and sites have it by pip"
     )
@@ -55,11 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """0: done. 1: the run failed. 2: bad input, with a sentence."""
     args = parse_arguments(arguments)
-    # Importing nvflare.recipe strips --export from sys.argv and warns about it; it is parsed already.
-    sys.argv[1:] = []
-    from fedpac_me.flare.simulation import SimulationFailed
-
-    return exit_code(lambda: _run(args), (SimulationFailed,))
+    return run_job(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:
