@@ -137,7 +137,7 @@ def test_no_name_of_a_patient_is_in_a_sites_log_either_which_flare_may_stream(ru
 
 def test_the_page_shows_every_site_and_the_settings(run):
     page = (run / "data_stats.html").read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml;base64,") == 8
+    assert page.count("<svg ") == 8
     assert "Withheld, with fewer than 5 cases: site-3." in page
     assert "10 to 30 %" in page
     assert page == next((run / "server").rglob("data_stats.html")).read_text(encoding="utf-8")
