@@ -51,6 +51,11 @@ def test_every_kit_passes_flares_check(federation, rehearsal):
     assert rehearsal.err == ""
 
 
+def test_flares_check_passes_where_another_python_comes_first(federation, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    federation.poc.nvflare("preflight-check", "-p", str(kit_of(federation, "lead")))
+
+
 def test_server_and_sites_know_each_other_by_certificate(federation):
     for site in ("site-1", "site-2"):
         config = json.loads((federation.poc.kits / site / "startup/fed_client.json").read_text())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -15,7 +14,7 @@ from typing import Any
 from nvflare.tool.api_utils import shutdown_system
 
 from fedpac_me.errors import InputError
-from fedpac_me.flare.processes import end_processes, gone_within, holder_of, processes_of
+from fedpac_me.flare.processes import end_processes, gone_within, holder_of, processes_of, this_python_first
 from fedpac_me.flare.project_file import names, server_port
 from fedpac_me.storage import read_json, write_json
 
@@ -108,7 +107,7 @@ class LocalFederation:
         """
         done = subprocess.run(
             [sys.executable, "-m", "nvflare.cli", *words],
-            env={**os.environ, "NVFLARE_POC_WORKSPACE": str(self.workspace.resolve()), **environment},
+            env={**this_python_first(), "NVFLARE_POC_WORKSPACE": str(self.workspace.resolve()), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +15,11 @@ from fedpac_me.errors import InputError
 
 _OF_FLARE = ("nvflare.private.fed.", "/startup/sub_start.sh")
 _GRACE_SECONDS = 10.0
+
+
+def this_python_first() -> dict[str, str]:
+    """This process's environment, in which ``python3``, as FLARE's scripts and checks call it, is this Python."""
+    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from fedpac_me.errors import InputError
 from fedpac_me.flare.kits import configure_kit, is_server, is_site, write_settings_of_all
 from fedpac_me.flare.local_federation import LocalFederation
-from fedpac_me.flare.processes import can_bind, end_processes, require_free_port
+from fedpac_me.flare.processes import can_bind, end_processes, require_free_port, this_python_first
 from fedpac_me.flare.project_file import choose_sites, fill_in
 from fedpac_me.flare.readiness import wait_until_ready
 
@@ -71,8 +69,7 @@ def _start(kit: Path) -> None:
     with open(kit / "console.log", "ab") as log:
         subprocess.run(
             [str(kit.resolve() / "startup" / "start.sh")],
-            # The script calls `python3`: this one.
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+            env=this_python_first(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
