@@ -8,7 +8,6 @@ goes on waiting (FLARE 2.9.0, ``SimulatorClientRunner.do_one_task``).
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
@@ -16,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-
-_log = logging.getLogger(__name__)
 
 _LOST = re.compile(
     r"Communication error with client|Subprocess died for client|run_client_thread error"
@@ -55,7 +52,6 @@ class LostSiteWatch:
                 noticed = time.monotonic()
             if noticed is not None and time.monotonic() - noticed >= self._grace:
                 self.lost = True
-                _log.error("The simulator has lost a site and would wait for it for ever; it is stopped.")
                 _kill_simulator()
                 return
 
