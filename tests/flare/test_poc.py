@@ -14,7 +14,7 @@ from fedpac_me.engine import run_federation
 from fedpac_me.flare.processes import processes_of
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 from fedpac_me.run_info import weights_hash
-from flare_tools import MARK, SITES
+from flare_tools import MARK, ROOT, SITES
 from poc_tools import Federation, free_port, until
 
 
@@ -52,6 +52,12 @@ def test_up_twice_is_up_once(federation):
     again = federation.script("up")
     assert (again.code, "Up already" in again.out) == (0, True)
     assert {process.pid for process in processes_of(federation.poc.workspace)} == before
+
+
+def test_a_job_that_pools_the_hospitals_cases_is_refused(federation):
+    done = federation.script("submit", federation.export(ROOT / "app_configs/central.json", "pooled"))
+    assert (done.code, "exists in simulations only" in done.err) == (2, True), done.out + done.err
+    assert federation.nvflare("job", "list", "-n", "pooled") == []
 
 
 def test_each_round_is_told_once_with_dice_and_the_accepted_sites(watched, run):

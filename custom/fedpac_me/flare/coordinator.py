@@ -15,6 +15,7 @@ from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_user_and_dir_from_startup_kit
 
 from fedpac_me.errors import InputError
+from fedpac_me.flare.job_config import SERVER_FILE, config_of_job
 from fedpac_me.flare.job_progress import JobProgress
 
 _POLL_SECONDS = 2.0
@@ -49,9 +50,19 @@ def coordinator(kit: Path) -> Iterator[Session]:
 
 
 def submit(session: Session, job: Path) -> str:
-    """Hand in a job folder; returns the job's id."""
+    """Hand in a job folder; returns the job's id.
+
+    Raises:
+        InputError: it is none, pools the hospitals' cases, or the server does not take it.
+    """
     if not (job / "meta.json").is_file():
         raise InputError(f"{job} is not a job folder: it has no meta.json. `jobs/train.py --export` writes one.")
+    configs = [config_of_job(path) for path in job.glob(f"*/config/{SERVER_FILE}")]
+    if any(config is not None and config.pooled for config in configs):
+        raise InputError(
+            f"The job {job} pools all hospitals' cases at one site, which exists in simulations only. Run it with "
+            "jobs/train.py, or submit a job whose config is not 'pooled'."
+        )
     try:
         return session.submit_job(str(job.resolve()))
     except InvalidJobDefinition as error:

@@ -10,9 +10,8 @@ from typing import Any
 
 from nvflare.apis.job_def import JobMetaKey
 
-from fedpac_me.config import Config, parse_config
 from fedpac_me.errors import InputError
-from fedpac_me.flare.recipe import PERSISTOR
+from fedpac_me.flare.job_config import SERVER_FILE, config_of_job
 from fedpac_me.run_info import finish_run
 from fedpac_me.storage import read_json
 
@@ -30,16 +29,12 @@ def make_run(job: Path, data: Path | None = None) -> None:
         InputError: it is no downloaded job of this project, or the job left no model.
     """
     meta = _read(_only(job, "meta.json"))
-    config = _config(_only(job, "workspace/app_server/config/config_fed_server.json"))
+    server_file = _only(job, f"workspace/app_server/config/{SERVER_FILE}")
+    config = config_of_job(server_file)
+    if config is None:
+        raise InputError(f"{server_file} is not of a job of this project that trains: it has no config.")
     name = meta.get(JobMetaKey.JOB_NAME.value, job.name)
     finish_run(job, name, config, data, _seconds(meta.get(JobMetaKey.DURATION.value, "")))
-
-
-def _config(path: Path) -> Config:
-    for component in _read(path).get("components", []):
-        if component.get("id") == PERSISTOR:
-            return parse_config(component["args"]["config"])
-    raise InputError(f"{path} is not a job of this project: it has no component '{PERSISTOR}' with a config.")
 
 
 def _only(job: Path, name: str) -> Path:
