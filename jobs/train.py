@@ -4,6 +4,7 @@
 python jobs/train.py --config app_configs/fedavg.json
 python jobs/train.py --config app_configs/fedavg.json --export --export-dir build/jobs
 python jobs/train.py --config app_configs/fedavg.json --export --installed
+python jobs/train.py --resume runs/fedavg
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from fedpac_me.config import Config, load_config
+from fedpac_me.config import Config, load_config, merged, parse_config
 from fedpac_me.data.checks import check_root
 from fedpac_me.data.federation_split import site_root
+from fedpac_me.errors import InputError
+from fedpac_me.federation.run_state import find_state
 from fedpac_me.job_command import add_job_arguments, run_job
 from fedpac_me.run_folder import make_room, require_free, require_name
 
@@ -29,13 +32,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Train one configuration in the FLARE simulator, or export it as a job folder.",
         epilog="Example: python jobs/train.py --config app_configs/fedavg.json --rounds 10 --name quick",
     )
-    parser.add_argument("--config", type=Path, required=True, help="a file of app_configs/ or one like it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="a file of app_configs/ or one like it")
+    what.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN|CHECKPOINT",
+        help="go on after the last round of a run: its folder, or a state-<round>.npz below it",
+    )
     parser.add_argument(
         "--data", type=Path, help=f"folder with one folder a hospital (default: {DEFAULT_DATA}, written if missing)"
     )
     parser.add_argument("--rounds", type=int, help="overrides federation.rounds")
     parser.add_argument("--seed", type=int, help="overrides seed")
-    parser.add_argument("--name", help="name of the run and the job (default: the config's method)")
+    parser.add_argument("--name", help="name of the run and the job (default: the config's method, and -resumed)")
     add_job_arguments(parser)
     parser.add_argument(
         "--installed", action="store_true", help="leave the code out of the job: server and sites have it by pip"
@@ -50,33 +60,60 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    config = load_config(args.config, _overrides(args))
-    name = config.method if args.name is None else args.name
+    resume = None
+    if args.resume is None:
+        config = load_config(args.config, _overrides(args))
+        name = args.name or config.method
+    else:
+        resume, config = _resumed(args)
+        name = args.name or f"{config.method}-resumed"
     require_name(name)
-    export(config, name, args.export_dir, args.installed) if args.export else train(config, name, args)
+    if args.export:
+        export(config, name, args.export_dir, args.installed, resume)
+    else:
+        train(config, name, args, resume)
 
 
-def export(config: Config, name: str, folder: Path, installed: bool = False) -> None:
+def _resumed(args: argparse.Namespace) -> tuple[Path, Config]:
+    """The file of the state to go on from, and the configuration of its run."""
+    if args.seed is not None:
+        raise InputError("A run goes on with its own seed; leave out --seed, or start a new run with --config.")
+    path, state, damaged = find_state(args.resume)
+    for sentence in damaged:
+        print(f"Passed over: {sentence}", file=sys.stderr)
+    config = parse_config(merged(state.config, _overrides(args)), str(path))
+    if state.round >= config.federation.rounds:
+        raise InputError(
+            f"{path} is after round {state.round + 1}, and the run shall have {config.federation.rounds}. "
+            "Pass more --rounds."
+        )
+    print(f"Going on after round {state.round + 1} of {config.federation.rounds}: {path}", flush=True)
+    return path, config
+
+
+def export(config: Config, name: str, folder: Path, installed: bool = False, resume: Path | None = None) -> None:
     """Write the job folder ``folder/name``, with the code or, ``installed``, without."""
     from fedpac_me.flare.recipe import FedPacMeRecipe
 
-    FedPacMeRecipe(config, name, installed).export(str(folder))
+    FedPacMeRecipe(config, name, installed, resume).export(str(folder))
     print(f"Job written: {folder / name}")
 
 
-def train(config: Config, name: str, args: argparse.Namespace) -> None:
+def train(config: Config, name: str, args: argparse.Namespace, resume: Path | None = None) -> None:
     """Check the data, simulate, write the report."""
     from fedpac_me.flare.simulation import require_no_space
 
     run = args.runs / name
     require_no_space(run, HERE)
     require_free(run, args.replace)
+    if resume is not None and run.resolve() in resume.resolve().parents:
+        raise InputError(f"{run} is the run that shall go on, and --replace would delete it. Choose another --name.")
     data = _default_data() if args.data is None and args.splits is None else args.data
     with site_root(data, args.splits) as root:
-        _train_on(root, config, name, args)
+        _train_on(root, config, name, args, resume)
 
 
-def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -> None:
+def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace, resume: Path | None) -> None:
     from fedpac_me.evaluation.report import dice_table, write_report
     from fedpac_me.flare.simulation import simulate
     from fedpac_me.run_info import finish_run
@@ -90,7 +127,7 @@ def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -
         flush=True,
     )
     start = time.monotonic()
-    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed)
+    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed, resume)
     finish_run(run, name, config, data, time.monotonic() - start, args.splits)
     report = write_report(run)
     print(dice_table(read_json(report.with_suffix(".json"))))

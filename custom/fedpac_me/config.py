@@ -256,7 +256,7 @@ def load_config(path: Path | str, overrides: dict[str, Any] | None = None) -> Co
     Raises:
         InputError: the file is missing, is not JSON, extends itself, or has an unknown or wrongly typed key.
     """
-    return parse_config(_merged(_resolve(Path(path), ()), overrides or {}), source=str(path))
+    return parse_config(merged(_resolve(Path(path), ()), overrides or {}), source=str(path))
 
 
 def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -280,16 +280,16 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         return content
     if not isinstance(parent, str):
         raise InputError(f"{path}: 'extends' must be the name of a config file beside it, not {parent!r}.")
-    return _merged(_resolve(path.parent / parent, (*seen, path)), content)
+    return merged(_resolve(path.parent / parent, (*seen, path)), content)
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """``base`` with ``changes`` laid over it, section by section."""
-    merged = dict(base)
+    result = dict(base)
     for key, value in changes.items():
-        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both_sections else value
-    return merged
+        both_sections = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both_sections else value
+    return result
 
 
 def _sentence(fault: Any) -> str:

@@ -13,6 +13,17 @@ import pytest
 from cases import write_case
 from flare_tools import MARK, ROOT, SITES
 
+_OFTEN = {"probability": 0.5}
+_WHOLE_METHOD = {
+    "model": {"experts": 2, "adapter_rank": 2, "own": "all"},
+    "router": {"far": "surest"},
+    "perspectives": {"contrast": _OFTEN, "modality_drop": _OFTEN, "motion": _OFTEN},
+    "contrast": {
+        "prototype_weight": 0.05, "view_weight": 0.05, "view_every": 1, "start": 0.0, "ramp": 0.0, "minimum_count": 0.0,
+        "dimension": 4,
+    },
+}  # fmt: skip
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -67,4 +78,14 @@ def tiny_config(tmp_path_factory) -> Path:
         "evaluation": {"validation_every": 1},
     }
     path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole_method(tiny_config, tmp_path_factory) -> Path:
+    """The tiny config with every part of the method."""
+    content = json.loads(tiny_config.read_text())
+    content |= _WHOLE_METHOD | {"model": content["model"] | _WHOLE_METHOD["model"]}
+    path = tmp_path_factory.mktemp("experts") / "experts.json"
+    path.write_text(json.dumps({**content, "method": "experts"}))
     return path

@@ -11,42 +11,23 @@ import torch
 
 from fedpac_me.config import load_config
 from fedpac_me.engine import run_federation
+from fedpac_me.flare.site_context import STATES_FOLDER
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.model.backbone import is_own
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 
-OFTEN = {"probability": 0.5}
-WHOLE_METHOD = {
-    "model": {"experts": 2, "adapter_rank": 2, "own": "all"},
-    "router": {"far": "surest"},
-    "perspectives": {"contrast": OFTEN, "modality_drop": OFTEN, "motion": OFTEN},
-    "contrast": {
-        "prototype_weight": 0.05, "view_weight": 0.05, "view_every": 1, "start": 0.0, "ramp": 0.0, "minimum_count": 0.0,
-        "dimension": 4,
-    },
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
-def config_file(tiny_config, tmp_path_factory):
-    content = json.loads(tiny_config.read_text())
-    content |= WHOLE_METHOD | {"model": content["model"] | WHOLE_METHOD["model"]}
-    path = tmp_path_factory.mktemp("experts") / "experts.json"
-    path.write_text(json.dumps({**content, "method": "experts"}))
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(train_module, config_file, hospitals, tmp_path_factory):
+def run(train_module, whole_method, hospitals, tmp_path_factory):
     """A finished simulator run with fewer threads than sites."""
     runs = tmp_path_factory.mktemp("runs")
-    words = ["--config", config_file, "--data", hospitals, "--runs", runs, "--threads", "2"]
+    words = ["--config", whole_method, "--data", hospitals, "--runs", runs, "--threads", "2"]
     assert train_module.main([str(word) for word in words]) == 0
     return runs / "experts"
 
 
-def test_the_simulator_and_one_process_give_the_same_bytes(run, config_file, hospitals, tmp_path):
-    ours = run_federation(load_config(config_file), hospitals, tmp_path, progress=lambda line: None).weights
+def test_the_simulator_and_one_process_give_the_same_bytes(run, whole_method, hospitals, tmp_path):
+    ours = run_federation(load_config(whole_method), hospitals, tmp_path, progress=lambda line: None).weights
     flares = read_checkpoint(find_checkpoint(run))
     assert ours.keys() == flares.keys()
     assert [name for name in ours if ours[name].tobytes() != flares[name].tobytes()] == []
@@ -54,7 +35,7 @@ def test_the_simulator_and_one_process_give_the_same_bytes(run, config_file, hos
 
 def test_what_a_site_keeps_for_itself_never_reaches_the_server(run):
     assert not any(map(is_own, read_checkpoint(find_checkpoint(run))))
-    state = SiteState.load(run / "site-1" / "simulate_job" / "fedpac_me", torch.device("cpu"))
+    state = SiteState.load(run / "site-1" / STATES_FOLDER / "simulate_job", torch.device("cpu"))
     assert state.weights and all(value.any() for value in state.weights.values())
 
 

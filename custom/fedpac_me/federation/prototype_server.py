@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fedpac_me.config import Config
 from fedpac_me.federation.prototypes import Prototypes, RegionSums, read_prototype_sums
 
@@ -61,3 +63,11 @@ class PrototypeServer:
             self._prototypes.discard()
         sent = self._prototypes.to_meta()
         return {} if sent is None else {"prototypes": sent}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of what is known, for a checkpoint; see ``prototypes.Prototypes``."""
+        return self._prototypes.state()
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from what ``state`` gave. Raises ``InputError`` when it does not fit."""
+        self._prototypes.load_state(state)

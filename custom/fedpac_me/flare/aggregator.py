@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import statistics
-from pathlib import Path
 
 from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
@@ -26,9 +25,11 @@ from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.federation.ledger import Ledger, RoundRecord
 from fedpac_me.federation.progress import agreement_of_sites, round_line
+from fedpac_me.federation.run_state import RunState
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
 from fedpac_me.flare.error_reply import reason_of
+from fedpac_me.flare.site_context import site_folder
 
 progress_logger = logging.getLogger("fedpac_me.progress")
 
@@ -128,6 +129,22 @@ class ExpertWiseAggregator(Aggregator):
     def reset(self, fl_ctx: FLContext) -> None:
         """Nothing to do: the next round's ``begin`` starts afresh."""
 
+    @property
+    def server(self) -> RoundServer:
+        """What decides; between two rounds its state can be saved or put in."""
+        return self._server
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of all rounds so far."""
+        return self._ledger
+
+    def resume(self, state: RunState, fl_ctx: FLContext) -> None:
+        """Go on after ``state``. Raises ``InputError`` when it does not fit."""
+        state.load_into(self._server)
+        self._ledger = state.ledger
+        self._save_ledger(fl_ctx)
+
     def accepted_scores(self) -> list[float]:
         """Validation Dice of the received model at the sites whose update was accepted this round."""
         return self._server.accepted_scores()
@@ -152,9 +169,9 @@ class ExpertWiseAggregator(Aggregator):
         """Ledger to disk, one line to the console, scalars to TensorBoard; stop when rounds keep failing."""
         self._ledger.signature = self._server.signature
         self._ledger.add(record)
-        run = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
-        self._ledger.save(run / "fedpac_me" / "ledger.json")
-        rounds = fl_ctx.get_prop(AppConstants.NUM_ROUNDS) or record.round + 1
+        self._save_ledger(fl_ctx)
+        to_do = fl_ctx.get_prop(AppConstants.NUM_ROUNDS)
+        rounds = fl_ctx.get_prop(AppConstants.START_ROUND, 0) + to_do if to_do else record.round + 1
         mean_seconds = statistics.mean(line.seconds for line in self._ledger.rounds)
         progress_logger.info(round_line(record, rounds, mean_seconds))
         self._send_to_tensorboard(fl_ctx, record)
@@ -164,6 +181,9 @@ class ExpertWiseAggregator(Aggregator):
                 "The ledger says why each was refused.",
                 fl_ctx,
             )
+
+    def _save_ledger(self, fl_ctx: FLContext) -> None:
+        self._ledger.save(site_folder(fl_ctx) / "ledger.json")
 
     def _send_to_tensorboard(self, fl_ctx: FLContext, record: RoundRecord) -> None:
         values = {"accepted": len(record.accepted), "rejected": len(record.rejected), "seconds": record.seconds}

@@ -24,7 +24,7 @@ from fedpac_me.code_version import skew
 from fedpac_me.config import parse_config
 from fedpac_me.flare.key_search import TASK_STYLE
 from fedpac_me.flare.refusal import refusal_of, refuse
-from fedpac_me.flare.site_context import site_folder, site_settings
+from fedpac_me.flare.site_context import site_folder, site_settings, site_states
 from fedpac_me.learning.site import SCANS_FOLDER, Site
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
 
@@ -35,12 +35,14 @@ class FedPacMeExecutor(Executor):
     Args:
         config: the resolved configuration as plain JSON types.
         code: the code that wrote the job; a site that runs other code refuses every task. ``None`` asks nothing.
+        resumes: id of the job from which this one goes on, where it does.
     """
 
-    def __init__(self, config: dict, code: dict | None = None) -> None:
+    def __init__(self, config: dict, code: dict | None = None, resumes: str | None = None) -> None:
         super().__init__()
         self.config = config
         self.code = code
+        self.resumes = resumes
         self._one_at_a_time = threading.Lock()
         self._site: Site | None = None
         self._progress: dict[str, Any] = {}
@@ -112,7 +114,14 @@ class FedPacMeExecutor(Executor):
     def _get_site(self, fl_ctx: FLContext) -> Site:
         if self._site is None:
             name, config = fl_ctx.get_identity_name(), parse_config(self.config)
-            self._site = Site(name, config, site_settings(fl_ctx), site_folder(fl_ctx))
+            states = site_states(fl_ctx, self.resumes)
+            self._site = Site(name, config, site_settings(fl_ctx), site_folder(fl_ctx), states)
+            if self.resumes and self._site.trains and not any(states.iterdir()):
+                self.log_warning(
+                    fl_ctx,
+                    f"This site has no state of job {self.resumes}: it goes on with a fresh optimiser, and without "
+                    "what its model had of its own.",
+                )
         return self._site
 
     def _send_to_tensorboard(self, fl_ctx: FLContext, values: dict[str, float], step: int) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
@@ -17,6 +19,7 @@ from nvflare.recipe.spec import Recipe
 
 from fedpac_me.code_version import this_code
 from fedpac_me.config import Config
+from fedpac_me.federation.run_state import RunState
 from fedpac_me.federation.server_round import server_arguments
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.bundle import bundle_package
@@ -24,12 +27,15 @@ from fedpac_me.flare.code_check import CodeCheck
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
+from fedpac_me.flare.resume import ResumeController, RunStateKeeper
 from fedpac_me.flare.selector import BestModelSelector
 
 PERSISTOR = "persistor"
 """The component of the server's whose arguments hold the whole config."""
 
 _LOCATOR = "locator"
+_SELECTOR = "selector"
+_RUN_STATE = "run_state"
 
 
 class FedPacMeRecipe(Recipe):
@@ -39,14 +45,23 @@ class FedPacMeRecipe(Recipe):
         config: what to run.
         name: name of the job.
         installed: leave the package out of the job; server and sites must have it installed and allowed.
+        resume: the file of the ``RunState`` to go on from.
     """
 
-    def __init__(self, config: Config, name: str, installed: bool = False) -> None:
+    def __init__(self, config: Config, name: str, installed: bool = False, resume: Path | None = None) -> None:
         job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
         self._code = bundle_package(job, installed)
         _add_server_components(job, config)
-        _add_workflows(job, config)
-        job.to_clients(FedPacMeExecutor(config.to_dict(), this_code()), tasks=_tasks())
+        state = None if resume is None else RunState.read(resume)
+        if resume is not None:
+            job.add_file_to_server(str(resume), app_folder_type="config")
+            components = [PERSISTOR, AppConstants.DEFAULT_AGGREGATOR_ID, _SELECTOR, _RUN_STATE]
+            job.to_server(ResumeController(resume.name, components), id="resume")
+        elif config.model.experts > 1:
+            job.to_server(KeySearchController(config.to_dict(), PERSISTOR), id="keys")
+        _add_workflows(job, config, start=0 if state is None else state.round + 1)
+        executor = FedPacMeExecutor(config.to_dict(), this_code(), None if state is None else state.job)
+        job.to_clients(executor, tasks=_tasks())
         job.to_clients(ConvertToFedEvent([ANALYTIC_EVENT_TYPE]))
         super().__init__(job)
 
@@ -60,20 +75,20 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
     job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
-    job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id="selector")
+    job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id=_SELECTOR)
+    job.to_server(RunStateKeeper(config.to_dict()), id=_RUN_STATE)
     job.to_server(TBAnalyticsReceiver(), id="tensorboard")
     job.to_server(ValidationJsonGenerator(), id="results")
 
 
-def _add_workflows(job: FedJob, config: Config) -> None:
-    if config.model.experts > 1:
-        job.to_server(KeySearchController(config.to_dict(), PERSISTOR), id="keys")
+def _add_workflows(job: FedJob, config: Config, start: int) -> None:
     shares_nothing = config.federation.share == "nothing"
     job.to_server(
         ScatterAndGather(
             # A round waits for every living site; the aggregator's quorum decides what is enough.
             min_clients=EVERY_LIVING_SITE,
-            num_rounds=config.federation.rounds,
+            start_round=start,
+            num_rounds=config.federation.rounds - start,
             wait_time_after_min_received=0,
             train_timeout=config.federation.round_timeout,
             persistor_id=PERSISTOR,

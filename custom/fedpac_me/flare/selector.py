@@ -10,6 +10,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.widgets.intime_model_selector import IntimeModelSelector
 
+from fedpac_me.federation.run_state import RunState
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
 
 
@@ -26,6 +27,11 @@ class BestModelSelector(IntimeModelSelector):
     def __init__(self, aggregator_id: str = AppConstants.DEFAULT_AGGREGATOR_ID) -> None:
         super().__init__(key_metric="dice_mean")
         self.aggregator_id = aggregator_id
+
+    def resume(self, state: RunState, fl_ctx: FLContext) -> None:
+        """Only a better model than the best of the run that is resumed is the best."""
+        if state.best_score is not None:
+            self.best_val_metric = self.best_raw_val_metric = state.best_score
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Ignores single contributions; before the aggregation asks the aggregator for the accepted scores."""

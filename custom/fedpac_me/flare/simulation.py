@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from fedpac_me.errors import InputError
 from fedpac_me.flare.kits import allow_installed_package
 from fedpac_me.flare.lost_site import LostSiteWatch
 from fedpac_me.flare.recipe import FedPacMeRecipe
+from fedpac_me.flare.site_context import EARLIER_RUN_VARIABLE, STATES_FOLDER
 
 
 class SimulationFailed(RuntimeError):
@@ -39,11 +40,13 @@ def simulate(
     threads: int | None,
     log_config: Path,
     installed: bool = False,
+    resume: Path | None = None,
 ) -> Path:
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
 
     Args:
         installed: the job carries no code, as at sites that have the package installed.
+        resume: the file of the ``RunState`` to go on from, below the folder of the run that left it.
 
     Raises:
         InputError: a path has a space.
@@ -55,9 +58,9 @@ def simulate(
     def make_recipe() -> Recipe:
         if installed:
             allow_installed_package(runs.resolve() / name)
-        return FedPacMeRecipe(config, name, installed)
+        return FedPacMeRecipe(config, name, installed, resume)
 
-    with _data_root(config, data) as root:
+    with _data_root(config, data) as root, _earlier_run(resume):
         return simulate_recipe(make_recipe, name, runs, root, threads, log_config, watched)
 
 
@@ -134,6 +137,13 @@ def _data_root(config: Config, data: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="fedpac_me_pooled_") as folder:
         write_pooled_root(data.resolve(), Path(folder))
         yield Path(folder)
+
+
+def _earlier_run(state: Path | None) -> AbstractContextManager:
+    """Tells the sites in which run's folder, that of ``state``, their own states lie."""
+    folders = state.resolve().parents[:4] if state is not None else ()
+    found = [folder for folder in folders if any(folder.glob(f"*/{STATES_FOLDER}"))]
+    return _environment(EARLIER_RUN_VARIABLE, str(found[0])) if found else nullcontext()
 
 
 @contextmanager

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
 from fedpac_me.data.site import SiteSettings, find_settings
+from fedpac_me.learning.site_state import states_of_job
+
+EARLIER_RUN_VARIABLE = "FEDPAC_ME_EARLIER_RUN"
+"""In a simulation that goes on from another: the folder of that run, where its sites left their states."""
+
+STATES_FOLDER = "fedpac_me_states"
+"""In a site's workspace: what it keeps from job to job."""
 
 
 def site_settings(fl_ctx: FLContext) -> SiteSettings:
@@ -23,6 +31,18 @@ def site_settings(fl_ctx: FLContext) -> SiteSettings:
         kit=Path(workspace.get_site_config_dir()),
         simulated=bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)),
     )
+
+
+def site_states(fl_ctx: FLContext, resumes: str | None = None) -> Path:
+    """The folder of the site's states in this job, beside those of other jobs, where a later job can find it.
+
+    ``resumes``: the job that this one goes on from, whose states are copied.
+    """
+    root = Path(fl_ctx.get_engine().get_workspace().get_root_dir())
+    earlier_run = os.environ.get(EARLIER_RUN_VARIABLE)
+    earlier_root = Path(earlier_run) / fl_ctx.get_identity_name() if earlier_run else root
+    earlier = earlier_root / STATES_FOLDER / resumes if resumes else None
+    return states_of_job(root / STATES_FOLDER, fl_ctx.get_job_id(), earlier)
 
 
 def site_folder(fl_ctx: FLContext) -> Path:

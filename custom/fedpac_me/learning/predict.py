@@ -37,7 +37,7 @@ def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
 
 
 def add_own_part(model: SegmentationNet, folder: Path) -> None:
-    """Give ``model`` what a site kept of it in ``folder``, the site's ``fedpac_me`` folder of the run.
+    """Give ``model`` what a site kept of it in ``folder``, where the site keeps its states of the run.
 
     Raises:
         InputError: the folder holds no state, or one of another network.
@@ -46,7 +46,7 @@ def add_own_part(model: SegmentationNet, folder: Path) -> None:
     if state is None or state.weights.keys() != own_state(model).keys():
         raise InputError(
             f"{folder} does not hold a site's own part of this network. Expected state-<round>.pt of the same run: "
-            "in a simulation that is <run>/<site>/simulate_job/fedpac_me."
+            "in a simulation that is <run>/<site>/fedpac_me_states/simulate_job."
         )
     set_own_state(model, state.weights)
 

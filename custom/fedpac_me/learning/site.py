@@ -59,8 +59,13 @@ class SiteUpdate:
 class Site:
     """One hospital's side of the federation. Reads its training cases when they are first needed."""
 
-    def __init__(self, name: str, config: Config, settings: SiteSettings, folder: Path) -> None:
-        """``folder`` is the site's own, for its state and its pictures. Raises ``InputError`` on bad data."""
+    def __init__(
+        self, name: str, config: Config, settings: SiteSettings, folder: Path, states: Path | None = None
+    ) -> None:
+        """``folder`` is the site's own, for its pictures and, unless ``states`` is another, its state.
+
+        Raises ``InputError`` on bad data.
+        """
         self.name = name
         self.config = config
         self.role = settings.role
@@ -77,6 +82,7 @@ class Site:
             )
         self.trainer = Trainer(build_model(config), config, self.device)
         self._folder = folder
+        self._states = states or folder
         self._scans = ScanCache(settings.cache or folder / SCANS_FOLDER, config.data)
         self._crops: TrainingCrops | None = None
         self._site_styles: np.ndarray | None = None
@@ -106,7 +112,7 @@ class Site:
             InputError: a case is unusable.
         """
         start = time.monotonic()
-        state = SiteState.load(self._folder, self.device, before=round_number)
+        state = SiteState.load(self._states, self.device, before=round_number)
         self._receive(weights, state)
         metrics = self._validate(round_number, should_stop)
         if not self.trains:
@@ -130,7 +136,7 @@ class Site:
 
         A pooled site has none of its own: the test cases belong to the hospitals they came from.
         """
-        self._receive_whole(weights, SiteState.load(self._folder, self.device))
+        self._receive_whole(weights, SiteState.load(self._states, self.device))
         rows, owned, encoded = [], OwnedScans(self.name), []
         for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
             start = time.monotonic()
@@ -149,7 +155,7 @@ class Site:
 
     def own_weights(self) -> dict[str, np.ndarray] | None:
         """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
-        state = SiteState.load(self._folder, torch.device("cpu"))
+        state = SiteState.load(self._states, torch.device("cpu"))
         if state is None or not self._keeps_own_model:
             return None
         return {name: value.numpy() for name, value in state.weights.items()}
@@ -237,7 +243,7 @@ class Site:
     def _save_state(self, round_number: int) -> None:
         model = self.trainer.model
         weights = model.state_dict() if self._keeps_own_model else own_state(model)
-        SiteState(self.trainer.optimizer.state_dict(), weights).save(self._folder, round_number)
+        SiteState(self.trainer.optimizer.state_dict(), weights).save(self._states, round_number)
 
     def _validate(self, round_number: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""

@@ -8,6 +8,8 @@ file, not the memory, is the truth.
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ import torch
 
 from fedpac_me.errors import InputError
 from fedpac_me.storage import atomic_path
+
+_KEPT_BEFORE = 2
+"""A site may be one round ahead of the server, and the server's newest state be damaged."""
+_JOBS_KEPT = 4
 
 
 @dataclass
@@ -28,11 +34,11 @@ class SiteState:
     weights: dict[str, torch.Tensor]
 
     def save(self, folder: Path, round_number: int) -> None:
-        """Write the state after ``round_number``, atomically; the one before it is kept, older ones go."""
+        """Write the state after ``round_number``, atomically; as many before it are kept as a server may go back."""
         with atomic_path(_path(folder, round_number)) as temporary:
             torch.save({"optimizer": self.optimizer, "weights": self.weights}, temporary)
         for known, path in _states(folder):
-            if known < round_number - 1:
+            if known < round_number - _KEPT_BEFORE:
                 path.unlink(missing_ok=True)
 
     @classmethod
@@ -57,6 +63,24 @@ class SiteState:
                 f"The site's state file {path} cannot be read ({type(error).__name__}). "
                 "Delete it to go on with a fresh optimiser."
             ) from None
+
+
+def states_of_job(root: Path, job: str, earlier: Path | None = None) -> Path:
+    """The folder below ``root`` for the states of ``job``, whose first states are copies of those in ``earlier``.
+
+    Copies, so that two jobs that go on from one do not disturb each other. The states of jobs long past are deleted.
+    """
+    folder = root / job
+    if not folder.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=root) as temporary:
+            made = Path(temporary) / job
+            shutil.copytree(earlier, made) if earlier is not None and earlier.is_dir() else made.mkdir()
+            made.rename(folder)
+        by_age = sorted(root.iterdir(), key=lambda known: known.stat().st_mtime)
+        for old in by_age[:-_JOBS_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 def _path(folder: Path, round_number: int) -> Path:

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server knows after a round, as one file from which another job goes on.
+
+The file is a ``.npz``: arrays, and one header of JSON. Every member has a checksum (CRC-32, as in any zip), and is
+read without pickle, so a damaged file is told and a malicious one runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedpac_me.errors import InputError
+from fedpac_me.federation.ledger import Ledger
+from fedpac_me.federation.schema import signature
+from fedpac_me.federation.server_round import RoundServer
+from fedpac_me.run_folder import require_name
+from fedpac_me.storage import atomic_path
+
+SCHEMA = 1
+STATES_KEPT = 2
+"""Of a running job: where the newest file is damaged, the one before it is used."""
+
+_HEADER = "header"
+_WEIGHTS, _BEST, _VELOCITY, _PROTOTYPES = "weights", "best", "velocity", "prototypes"
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A federation between two rounds.
+
+    Args:
+        job: id of the job whose sites keep what goes with this.
+        round: the last one that was finished.
+        config: the resolved configuration.
+        ledger: of all rounds so far.
+        weights: the global model, float32.
+        meta: what goes out with the model, builtins.
+        failed_rounds_in_a_row: rounds without quorum, up to this one.
+        velocity, prototypes: of ``ServerMomentum.state`` and ``PrototypeServer.state``.
+        best_score, best: the best round's validation Dice and its model; ``None`` and empty before there is one.
+    """
+
+    job: str
+    round: int
+    config: dict[str, Any]
+    ledger: Ledger
+    weights: Arrays
+    meta: dict[str, Any] = field(default_factory=dict)
+    failed_rounds_in_a_row: int = 0
+    velocity: Arrays = field(default_factory=dict)
+    prototypes: Arrays = field(default_factory=dict)
+    best_score: float | None = None
+    best: Arrays = field(default_factory=dict)
+
+    def save(self, folder: Path) -> Path:
+        """Write the state into ``folder``, atomically; of older ones the newest is kept. Raises ``OSError``."""
+        path = folder / f"state-{self.round}.npz"
+        header = {
+            "schema": SCHEMA,
+            "job": self.job,
+            "round": self.round,
+            "signature": signature(self.weights),
+            "config": self.config,
+            "ledger": self.ledger.to_json(),
+            "meta": self.meta,
+            "failed_rounds_in_a_row": self.failed_rounds_in_a_row,
+            "best_score": self.best_score,
+        }
+        arrays = {_HEADER: np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8)}
+        for group in (_WEIGHTS, _BEST, _VELOCITY, _PROTOTYPES):
+            arrays |= {f"{group}/{name}": value for name, value in getattr(self, group).items()}
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)
+        for number, known in states_in(folder)[:-STATES_KEPT]:
+            if number < self.round:
+                known.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> RunState:
+        """The state that ``save`` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = json.loads(arrays.pop(_HEADER).tobytes())
+            groups = _grouped(arrays)
+            if header["schema"] != SCHEMA or header["signature"] != signature(groups[_WEIGHTS]):
+                raise ValueError("its header is of another format or another model")
+            require_name(header["job"])
+            return cls(
+                job=header["job"],
+                round=int(header["round"]),
+                config=header["config"],
+                ledger=Ledger.from_json(header["ledger"]),
+                meta=header["meta"],
+                failed_rounds_in_a_row=int(header["failed_rounds_in_a_row"]),
+                best_score=header["best_score"],
+                **groups,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path} holds no state of a run that can be read ({type(error).__name__}: {error}). "
+                "Name a run's folder, or a state-<round>.npz below it."
+            ) from None
+
+    def load_into(self, server: RoundServer) -> None:
+        """Let ``server`` go on from here. Raises ``InputError`` when the state does not fit it."""
+        server.momentum.load_state(self.velocity)
+        if server.prototypes is not None and self.prototypes:
+            server.prototypes.load_state(self.prototypes)
+        server.failed_rounds_in_a_row = self.failed_rounds_in_a_row
+
+
+def server_parts(server: RoundServer) -> dict[str, Any]:
+    """The arguments of ``RunState`` that a server between two rounds knows."""
+    return {
+        "failed_rounds_in_a_row": server.failed_rounds_in_a_row,
+        "velocity": server.momentum.state(),
+        "prototypes": server.prototypes.state() if server.prototypes is not None else {},
+    }
+
+
+def states_in(folder: Path) -> list[tuple[int, Path]]:
+    """(round, file) of every state directly in ``folder``, by round."""
+    numbers = [(path.stem.removeprefix("state-"), path) for path in folder.glob("state-*.npz")]
+    return sorted((int(number), path) for number, path in numbers if number.isdecimal())
+
+
+def find_state(run: Path) -> tuple[Path, RunState, list[str]]:
+    """The newest readable state of a run's folder, or the one that ``run`` is; where it lies, and what was passed over.
+
+    Raises:
+        InputError: there is none.
+    """
+    if run.is_file():
+        return run, RunState.read(run), []
+    folders = {path.parent for path in run.rglob("state-*.npz")}
+    if len(folders) != 1:
+        raise InputError(
+            f"Expected the states of one run below {run}, found those of {len(folders)}. A job writes one at the "
+            "server after every round; name a run's folder, or a state-<round>.npz."
+        )
+    damaged = []
+    for _, path in reversed(states_in(folders.pop())):
+        try:
+            return path, RunState.read(path), damaged
+        except InputError as error:
+            damaged.append(str(error))
+    raise InputError(" ".join(damaged) or f"No state of a run below {run} can be read.")
+
+
+def _grouped(arrays: Mapping[str, np.ndarray]) -> dict[str, Arrays]:
+    groups: dict[str, Arrays] = {group: {} for group in (_WEIGHTS, _BEST, _VELOCITY, _PROTOTYPES)}
+    for name, value in arrays.items():
+        group, _, key = name.partition("/")
+        groups[group][key] = value
+    return groups
