@@ -131,20 +131,32 @@ def _submit(args: argparse.Namespace) -> None:
 
 
 def _watch(args: argparse.Namespace) -> None:
-    from fedpac_me.flare.coordinator import coordinator, fetch, follow
+    from fedpac_me.flare.coordinator import JobFailed, coordinator, follow
     from fedpac_me.flare.local_federation import LocalFederation
 
     job_id = args.job_id or _last_job(args.work)
     run = args.run_folder or Path("runs") / f"poc-{job_id[:8]}"
     with coordinator(args.kit or LocalFederation(args.work).admin_kit) as session:
-        follow(session, job_id, _say)
-        args.work.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="fetched-", dir=args.work) as folder:
-            fetched = fetch(session, job_id, Path(folder))
-            shutil.rmtree(run, ignore_errors=True)
-            run.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(fetched, run)
+        try:
+            follow(session, job_id, _say)
+        except JobFailed as failure:
+            _fetch(session, job_id, run, args.work)
+            go_on = f"`python jobs/train.py --resume {run} --export` writes a job that goes on after its last round."
+            raise JobFailed(f"{failure} What it left is in {run}. {go_on}") from None
+        _fetch(session, job_id, run, args.work)
     _write_report(run, None if args.kit else LocalFederation(args.work).data)
+
+
+def _fetch(session, job_id: str, run: Path, work: Path) -> None:
+    """Make ``run`` what the server has of the job, replacing what lay there."""
+    from fedpac_me.flare.coordinator import fetch
+
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetched-", dir=work) as folder:
+        fetched = fetch(session, job_id, Path(folder))
+        shutil.rmtree(run, ignore_errors=True)
+        run.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(fetched, run)
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -51,9 +51,10 @@ class Federation:
         assert done.code == 0, done.out + done.err
         return json.loads(done.out)["data"]
 
-    def export(self, config: Path, name: str, *words: str, **environment: str) -> Path:
-        """Write a job folder with ``jobs/train.py``."""
-        command = [ROOT / "jobs/train.py", "--config", config, "--export", "--export-dir", "jobs", "--name", name]
+    def export(self, config: Path | None, name: str, *words: str, **environment: str) -> Path:
+        """Write a job folder with ``jobs/train.py``; without a ``config`` the words say what."""
+        command = [ROOT / "jobs/train.py", "--export", "--export-dir", "jobs", "--name", name]
+        command += [] if config is None else ["--config", config]
         done = run_command(sys.executable, *command, *words, cwd=self.place, **environment)
         assert done.code == 0, done.err
         return self.place / "jobs" / name

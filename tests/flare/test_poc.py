@@ -120,6 +120,31 @@ def test_an_aborted_job_is_a_failure_with_its_status(federation, tiny_config):
     assert (watched.code, "ended as FINISHED:ABORTED" in watched.err) == (1, True), watched.out + watched.err
 
 
+def test_a_job_whose_server_process_was_killed_goes_on_and_ends_with_the_bytes_of_one_left_alone(
+    federation, whole_method, hospitals, tmp_path
+):
+    rounds = ["--rounds", "6"]
+    job_id = federation.submit(federation.export(whole_method, "killed", *rounds))
+    kit = federation.poc.kits / "server"
+    until(lambda: any((kit / job_id).rglob("state-1.npz")), "two finished rounds")
+    (of_job,) = [process for process in processes_of(kit) if job_id in " ".join(process.cmdline())]
+    of_job.kill()
+    watched = federation.script("watch", job_id, "--run", "runs/killed")
+    assert watched.code == 1, watched.out + watched.err
+    assert "python jobs/train.py --resume runs/killed --export" in watched.err
+
+    job = federation.export(None, "resumed", "--resume", "runs/killed")
+    federation.submit(job)
+    watched = federation.script("watch", "--run", "runs/resumed")
+    assert watched.code == 0, watched.out + watched.err
+    told = [line for line in watched.out.splitlines() if line.startswith("round ")]
+    report = json.loads((federation.place / "runs/resumed/report.json").read_text())
+    assert len(told) < len(report["rounds"]) == 6
+    config = load_config(whole_method, {"federation": {"rounds": 6}})
+    ours = run_federation(config, hospitals, tmp_path, progress=lambda line: None).weights
+    assert weights_hash(read_checkpoint(find_checkpoint(federation.place / "runs/resumed"))) == weights_hash(ours)
+
+
 @pytest.mark.parametrize(
     ("name", "words", "sentence"),
     [

@@ -64,7 +64,7 @@ def test_a_round_given_twice_is_answered_twice_the_same(split_site, tmp_path):
         first = as_bytes(site.train(weights, number).diff)
         assert as_bytes(site.train(weights, number).diff) == first
         assert as_bytes(open_site(split_site, tmp_path).train(weights, number).diff) == first
-    assert sorted(path.name for path in tmp_path.glob("state-*.pt")) == ["state-1.pt", "state-2.pt"]
+    assert sorted(path.name for path in tmp_path.glob("state-*.pt")) == ["state-0.pt", "state-1.pt", "state-2.pt"]
 
 
 def test_a_site_that_only_evaluates_abstains_and_still_validates(split_site, tmp_path):
