@@ -18,7 +18,7 @@ from fedpac_me.config import Config, load_config, merged, parse_config
 from fedpac_me.data.checks import check_root
 from fedpac_me.data.federation_split import site_root
 from fedpac_me.errors import InputError
-from fedpac_me.federation.run_state import find_state
+from fedpac_me.federation.run_state import RunState, find_state
 from fedpac_me.job_command import add_job_arguments, run_job
 from fedpac_me.run_folder import make_room, require_free, require_name
 
@@ -94,8 +94,11 @@ def _resumed(args: argparse.Namespace) -> tuple[Path, Config]:
 def export(config: Config, name: str, folder: Path, installed: bool = False, resume: Path | None = None) -> None:
     """Write the job folder ``folder/name``, with the code or, ``installed``, without."""
     from fedpac_me.flare.recipe import FedPacMeRecipe
+    from fedpac_me.flare.server_app import separate_server
 
     FedPacMeRecipe(config, name, installed, resume).export(str(folder))
+    if resume is not None:
+        separate_server(folder / name, RunState.read(resume).ledger.sites, [resume.name])
     print(f"Job written: {folder / name}")
 
 

@@ -152,14 +152,15 @@ def test_arrays_of_no_known_group_are_refused(full, tmp_path):
 
 
 def test_the_newest_readable_state_of_a_run_is_found_and_what_was_passed_over_is_told(tmp_path):
-    folder = tmp_path / "run" / "server" / "job"
+    folder = tmp_path / "run" / "server" / "job" / "fedpac_me"
     for number in (1, 2):
         made(number).save(folder)
     (folder / "state-2.npz").write_bytes(b"damaged")
+    made(7).save(tmp_path / "run" / "server" / "job" / "app_server" / "config")  # with which it began
     path, state, damaged = find_state(tmp_path / "run")
     assert (path, state.round) == (folder / "state-1.npz", 1)
     assert len(damaged) == 1 and "state-2.npz holds no state" in damaged[0]
-    assert find_state(path)[0] == path
+    assert find_state(path)[0] == find_state(folder)[0] == path
 
 
 def test_a_run_of_damaged_states_says_what_is_wrong_with_each(tmp_path):
@@ -171,6 +172,6 @@ def test_a_run_of_damaged_states_says_what_is_wrong_with_each(tmp_path):
 
 def test_two_runs_below_one_folder_are_not_guessed_between(tmp_path):
     for run in ("a", "b"):
-        made().save(tmp_path / run)
+        made().save(tmp_path / run / "fedpac_me")
     with pytest.raises(InputError, match="found those of 2"):
         find_state(tmp_path)

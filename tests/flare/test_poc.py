@@ -137,6 +137,7 @@ def test_a_job_whose_server_process_was_killed_goes_on_and_ends_with_the_bytes_o
     federation.submit(job)
     watched = federation.script("watch", "--run", "runs/resumed")
     assert watched.code == 0, watched.out + watched.err
+    assert [path for kit in federation.poc.kits.glob("site-*") for path in kit.rglob("state-*.npz")] == []
     told = [line for line in watched.out.splitlines() if line.startswith("round ")]
     report = json.loads((federation.place / "runs/resumed/report.json").read_text())
     assert len(told) < len(report["rounds"]) == 6

@@ -17,6 +17,8 @@ from fedpac_me.errors import InputError
 
 SCHEMA = 1
 MERGED, NO_QUORUM, HELD = "merged", "no_quorum", "held"
+SERVER = "(server)"
+"""In place of a site's name where the server itself is at fault."""
 OUTCOMES = (MERGED, NO_QUORUM, HELD)
 
 
@@ -133,6 +135,16 @@ class Ledger:
     def rounds(self) -> tuple[RoundRecord, ...]:
         """The rounds so far."""
         return tuple(self._rounds)
+
+    @property
+    def sites(self) -> set[str]:
+        """All that were heard of."""
+        return {
+            site
+            for record in self._rounds
+            for site in (*record.abstained, *(line.site for line in (*record.accepted, *record.rejected)))
+            if site != SERVER
+        }
 
     def add(self, record: RoundRecord) -> None:
         """Append a round. Rounds of the same or a higher number are dropped: a resumed run does them again."""

@@ -24,6 +24,8 @@ from fedpac_me.run_folder import require_name
 from fedpac_me.storage import atomic_path
 
 SCHEMA = 1
+JOB_FOLDER = "fedpac_me"
+"""Where a job writes, at the server and at a site. A job that goes on has a state among its configuration too."""
 STATES_KEPT = 2
 """Of a running job: where the newest file is damaged, the one before it is used."""
 
@@ -146,7 +148,7 @@ def find_state(run: Path) -> tuple[Path, RunState, list[str]]:
     """
     if run.is_file():
         return run, RunState.read(run), []
-    folders = {path.parent for path in run.rglob("state-*.npz")}
+    folders = {run} if states_in(run) else {path.parent for path in run.rglob(f"{JOB_FOLDER}/state-*.npz")}
     if len(folders) != 1:
         raise InputError(
             f"Expected the states of one run below {run}, found those of {len(folders)}. A job writes one at the "

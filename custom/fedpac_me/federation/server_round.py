@@ -32,7 +32,7 @@ from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema
 from fedpac_me.federation.update import DEFAULT_LIMITS, Contribution, Limits, Verdict
 
-_SERVER = "(server)"
+_SERVER = ledger.SERVER
 _log = logging.getLogger(__name__)
 
 

@@ -55,8 +55,9 @@ class RunStateKeeper(FLComponent):
                 )
 
     def resume(self, state: RunState, fl_ctx: FLContext) -> None:
-        """Know the best model of the run that is resumed."""
+        """Know the best model of the run that is resumed; keep its state until the first round is done."""
         self._best, self._best_score = state.best, state.best_score
+        state.save(site_folder(fl_ctx))
 
     def _state(self, fl_ctx: FLContext) -> RunState:
         model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)

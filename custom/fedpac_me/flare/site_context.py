@@ -10,6 +10,7 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
 from fedpac_me.data.site import SiteSettings, find_settings
+from fedpac_me.federation.run_state import JOB_FOLDER
 from fedpac_me.learning.site_state import states_of_job
 
 EARLIER_RUN_VARIABLE = "FEDPAC_ME_EARLIER_RUN"
@@ -48,4 +49,4 @@ def site_states(fl_ctx: FLContext, resumes: str | None = None) -> Path:
 def site_folder(fl_ctx: FLContext) -> Path:
     """The folder of this job that nothing is sent from."""
     run = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
-    return run / "fedpac_me"
+    return run / JOB_FOLDER
