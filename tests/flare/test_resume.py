@@ -46,21 +46,21 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def words(whole_method, hospitals) -> list[str | Path]:
+def arguments(whole_method, hospitals) -> list[str | Path]:
     return ["--config", whole_method, "--data", hospitals, "--rounds", str(ROUNDS)]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(place, words) -> Path:
-    done = run_command(*TRAIN, *words, "--name", "whole", cwd=place)
+def uninterrupted(place, arguments) -> Path:
+    done = run_command(*TRAIN, *arguments, "--name", "whole", cwd=place)
     assert done.code == 0, done.out + done.err
     return place / "runs/whole"
 
 
 @pytest.fixture(scope="module")
-def killed(place, words) -> Path:
+def killed(place, arguments) -> Path:
     """A run all of whose processes were killed in its third or a later round."""
-    run = subprocess.Popen([*TRAIN, *words, "--name", "killed"], cwd=place, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen([*TRAIN, *arguments, "--name", "killed"], cwd=place, stdout=subprocess.PIPE, text=True)
     for line in run.stdout:
         if line.startswith(f"round 3/{ROUNDS}"):
             starter = psutil.Process(run.pid)
