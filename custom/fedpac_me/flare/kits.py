@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this project puts into a FLARE kit: where a site's data is, leave to use the installed package, what keeps jobs up.
+"""What this project puts into a FLARE kit: where a site's data is, what jobs may bring or use, what keeps a job up.
 
 ``job_keeper`` and ``returning_sites`` say what FLARE does without them.
 """
@@ -23,6 +23,8 @@ PACKAGE = "fedpac_me."
 """FLARE reads an entry that ends in a dot as everything below."""
 
 _RESOURCES = "resources.json"
+_POLICY = "authorization.json"
+_BRING_CODE = "byoc"
 
 
 def is_server(kit: Path) -> bool:
@@ -62,6 +64,17 @@ def allow_installed_package(kit: Path) -> None:
     if PACKAGE not in allowed:
         allowed.append(PACKAGE)
     write_json(kit / "local" / _RESOURCES, resources)
+
+
+def forbid_code(kit: Path) -> None:
+    """Write the kit's ``authorization.json``: FLARE's own policy, but nobody's job may bring code."""
+    local = kit / "local"
+    policy = read_json(local / (_POLICY if (local / _POLICY).is_file() else f"{_POLICY}.default"))
+    rights = {right for granted in policy["permissions"].values() if isinstance(granted, dict) for right in granted}
+    for role, granted in policy["permissions"].items():
+        spelled_out = granted if isinstance(granted, dict) else dict.fromkeys(sorted(rights), granted)
+        policy["permissions"][role] = {**spelled_out, _BRING_CODE: "none"}
+    write_json(local / _POLICY, policy)
 
 
 def _change_components(kit: Path, change: Callable[[list[dict]], list[dict]]) -> None:
