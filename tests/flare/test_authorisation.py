@@ -6,12 +6,15 @@ to an update. Provisioned kits, real processes, mutual TLS.
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
 from nvflare.lighter.utils import load_private_key_file, sign_folders, verify_folder_signature
 
 from fedpac_me.flare.processes import end_processes, processes_of
+from fedpac_me.flare.readiness import wait_until_ready
 from poc_tools import Federation, free_port, start, until
 from stored_job import change, release, wait_in_store
 
@@ -27,21 +30,28 @@ def port():
 
 def provisioned(place, hospitals, port):
     federation = Federation(place)
-    done = federation.script("provision", "2", "--data", hospitals, "--port", str(port), *HERE)
+    done = federation.script("provision", "3", "--data", hospitals, "--port", str(port), *HERE)
     assert done.code == 0, done.out + done.err
     return federation
 
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory, hospitals, port):
-    """Two hospitals that train. The second takes no code and filters what leaves it; a server that is not strict."""
+    """Three hospitals and a server that is not strict.
+
+    The second takes no code and filters what leaves it; the third has not said where its data is.
+    """
     made = provisioned(tmp_path_factory.mktemp("authorised"), hospitals, port)
     assert made.script("configure", made.kit("site-2"), "--no-code").code == 0
     (made.kit("site-2") / "local/privacy.json").write_text(json.dumps(privacy()))
-    careless(made.kit("server") / "startup/fed_server.json")
-    done = made.script("rehearse", *HERE)
+    (made.kit("site-3") / "local/fedpac_me.json").unlink()
+    careless(made.kit("server"))
     try:
-        assert done.code == 0, done.out + done.err
+        start(made.kit("server"))
+        wait_until_ready(made.poc, [])
+        for site in made.poc.sites:
+            start(made.kit(site))
+        wait_until_ready(made.poc, made.poc.sites)
         yield made
     finally:
         made.script("down", *HERE)
@@ -59,9 +69,22 @@ def privacy():
     return {"scopes": scopes, "default_scope": "usual"}
 
 
-def careless(path):
-    """A server that takes jobs that nobody signed."""
+def careless(server):
+    """Have a server take jobs that nobody signed, and look at the waiting ones every second."""
+    path = server / "startup/fed_server.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"require_signed_jobs": False}))
+    resources = json.loads((server / "local/resources.json").read_text())
+    (scheduler,) = [part for part in resources["components"] if part["id"] == "job_scheduler"]
+    scheduler["args"] |= {"min_schedule_interval": 1.0, "max_schedule_interval": 1.0}
+    (server / "local/resources.json").write_text(json.dumps(resources))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, hospitals, port):
+    """Another federation with the same names at the same address; its processes are ended."""
+    made = provisioned(tmp_path_factory.mktemp("other"), hospitals, port)
+    yield made
+    end_processes(made.poc.workspace)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +107,8 @@ def report_of(federation, job_id, run, lead):
 
 @pytest.fixture(scope="module")
 def with_code(federation, tiny_config, lead):
-    """What watching says of a lead's job that brings code and needs both hospitals."""
-    job_id = federation.submit(export(federation, tiny_config, "with-code"), *lead)
+    """What watching says of a lead's job that brings code and needs every hospital."""
+    job_id = federation.submit(export(federation, tiny_config, "with-code", min_clients=3), *lead)
     return federation.script("watch", job_id, *lead)
 
 
@@ -109,32 +132,52 @@ def test_the_same_job_runs_there_where_the_code_is_installed(installed):
 def test_a_sites_own_filter_changes_what_leaves_it_and_the_round_is_merged(installed):
     for entry in installed["rounds"]:
         norms = {line["site"]: line["norm"] for line in entry["accepted"]}
-        assert entry["outcome"] == "merged"
         # Fewer than 10⁶ weights of at most GAMMA each have a norm of less than 1000 GAMMA.
         assert 0 < norms["site-2"] < 1000 * GAMMA < norms["site-1"]
 
 
+def test_a_site_that_did_not_say_where_its_data_is_says_that_and_the_others_go_on(installed):
+    assert installed["participation"]["site-3"] == {"took_part": [], "refused": [0, 1], "silent": []}
+    assert installed["participation"]["site-1"] == {"took_part": [0, 1], "refused": [], "silent": []}
+    (reason,) = {line["reason"] for entry in installed["rounds"] for line in entry["rejected"]}
+    assert reason.startswith("Site site-3 does not say where its data is. Put fedpac_me.json")
+    assert list(installed["sites"]) == ["site-1", "site-2"]
+
+
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory, hospitals, port, federation):
-    """What a client says that has another federation's certificate, of the same name, and looks for our server."""
-    other = provisioned(tmp_path_factory.mktemp("other"), hospitals, port)
-    try:
-        start(other.kit("site-1"))
-        console, log = other.kit("site-1") / "console.log", federation.kit("server") / "log.txt"
-        begun = len(log.read_text())
-        until(lambda: "certificate" in console.read_text().lower(), "the stranger being turned away")
-        until(lambda: "ssl" in log.read_text()[begun:].lower(), "the server telling of it")
-        return log.read_text()[begun:], console.read_text()
-    finally:
-        end_processes(other.poc.workspace)
+def stranger(other, federation):
+    """The log of a client with another federation's certificate for the same name, and what our server noted then."""
+    log, its_own = federation.kit("server") / "log.txt", other.kit("site-1") / "log.txt"
+    begun = len(log.read_text())
+    start(other.kit("site-1"))
+    until(lambda: its_own.is_file() and "Cannot connect" in its_own.read_text(), "the stranger's failing", 300)
+    end_processes(other.poc.workspace)
+    return its_own.read_text(), log.read_text()[begun:]
 
 
-def test_a_stranger_cannot_connect_and_the_server_says_so(stranger):
-    server, client = stranger
-    print(server)
-    print(client)
-    assert "joined" not in server
-    raise AssertionError
+def test_a_client_of_another_federation_cannot_connect(stranger):
+    its_own, servers = stranger
+    assert "CERTIFICATE_VERIFY_FAILED" in its_own
+    assert "site-1" not in servers
+
+
+@pytest.mark.parametrize(("whose", "welcome"), [("federation", True), ("other", False)])
+def test_the_server_ends_the_connection_of_a_certificate_that_is_not_its_federations(
+    request, port, federation, whose, welcome
+):
+    """As a client that does not care whom it speaks with, so that only the server's check is left."""
+    startup = request.getfixturevalue(whose).kit("site-1") / "startup"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(startup / "client.crt", startup / "client.key")
+    with socket.create_connection(("localhost", port)) as plain, context.wrap_socket(plain) as secured:
+        try:
+            # By TLS 1.3 a client learns what the server thinks of it when it first reads.
+            secured.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = secured.recv(16)
+        except ssl.SSLError as refusal:
+            answer = str(refusal).encode()
+    assert answer.startswith(b"HTTP/1.1") if welcome else b"UNKNOWN_CA" in answer
 
 
 @pytest.fixture(scope="module")
@@ -146,15 +189,14 @@ def strict(federation, tiny_config, lead, stranger):
 
 def test_an_update_whose_layers_a_filter_left_out_is_refused_with_the_name_of_one(strict):
     assert strict["participation"]["site-2"]["refused"] == [0, 1]
-    (reason,) = {line["reason"] for entry in strict["rounds"] for line in entry["rejected"]}
+    (reason,) = {line["reason"] for entry in strict["rounds"] for line in entry["rejected"] if line["site"] == "site-2"}
     assert reason.startswith("Every shared tensor must come, ")
     assert "conv_final" in reason
 
 
 @pytest.fixture(scope="module")
-def tampered(federation, tiny_config, lead, tmp_path_factory, hospitals):
+def tampered(federation, tiny_config, lead, other):
     """What watching says of jobs that were changed in the server's store after a lead had signed them."""
-    other = provisioned(tmp_path_factory.mktemp("forger"), hospitals, free_port())
     harms = {"changed": change_a_file, "added": add_a_file, "forged": forge_with(other.kit("lead")), "bared": unsign}
     ids = {}
     for name in harms:
@@ -200,11 +242,11 @@ def unsign(app: Path) -> None:
 @pytest.mark.parametrize("harm", ["changed", "added", "forged"])
 def test_a_job_that_is_not_as_it_was_signed_is_refused_by_the_server(tampered, harm):
     assert tampered[harm].code == 1
-    assert "server: job signature verification failed" in tampered[harm].err
+    assert "server: app app does not pass signature verification" in tampered[harm].err
 
 
 def test_a_job_without_signature_is_refused_by_the_sites_though_the_server_takes_it(tampered):
-    assert tampered["bared"].code == 1
+    assert tampered["bared"].code == 1, tampered["bared"].out
     assert "site-1: unsigned job rejected" in tampered["bared"].err
 
 

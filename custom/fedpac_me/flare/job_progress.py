@@ -55,14 +55,14 @@ class JobProgress:
     def reason(self, meta: dict[str, Any]) -> str:
         """Why the job did not finish, as far as the log or FLARE's scheduler know."""
         log = self._log()
-        if log is None:
-            return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
-        error = last_error(log)
+        error = last_error(log or "")
         if error:
             return error
-        told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]
         failed = [line for line in meta.get(JobMetaKey.JOB_DEPLOY_DETAIL.value) or [] if not line.endswith(": OK")]
         broken_off = meta.get(JobMetaKey.STATUS.value) in _BROKEN_OFF
+        if log is None and (broken_off or not failed):
+            return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
+        told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]
         return "; ".join([_NO_WORD if broken_off else told[-1], *failed])
 
     def _lines_of_log(self) -> list[str] | None:
