@@ -51,6 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     configure.add_argument("--data", type=Path, help="the hospital's folder of cases")
     configure.add_argument("--role", choices=["train", "evaluate"], default="train")
     configure.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    configure.add_argument("--no-code", action="store_true", help="refuse jobs that bring code, whoever submits them")
     _command(commands, "down", _down, "stop everything")
     return parser.parse_args(arguments)
 
@@ -165,12 +166,21 @@ def _report(args: argparse.Namespace) -> None:
 
 def _configure(args: argparse.Namespace) -> None:
     from fedpac_me.data.site import SiteSettings
-    from fedpac_me.flare.kits import allow_installed_package, configure_kit, is_server, is_site, write_settings
+    from fedpac_me.flare.kits import (
+        allow_installed_package,
+        configure_kit,
+        forbid_code,
+        is_server,
+        is_site,
+        write_settings,
+    )
 
     if args.data is not None and not is_site(args.kit):
         raise InputError(f"{args.kit} is not the kit of a hospital: it has no startup/fed_client.json.")
     if is_server(args.kit) or is_site(args.kit):
         configure_kit(args.kit)
+        if args.no_code:
+            forbid_code(args.kit)
     else:
         allow_installed_package(args.kit)
     if args.data is not None:

@@ -6,17 +6,23 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fedpac_me.flare.local_federation import LocalFederation
+from fedpac_me.flare.processes import processes_of, this_python_first
 from flare_tools import ROOT, Command, run_command
 
+_BETWEEN_LOOKS = threading.Event()
+_LOOK_EVERY_SECONDS = 0.05
 _JOB_ID = re.compile(r"Submitted: (\S+)")
 
 
@@ -65,10 +71,40 @@ class Federation:
         assert done.code == 0, done.out + done.err
         return _JOB_ID.search(done.out)[1]
 
+    def kit(self, name: str) -> Path:
+        """The kit of a server, a site, or of the person whose name begins so."""
+        (found,) = [kit for kit in self.poc.kits.iterdir() if kit.name == name or kit.name.startswith(f"{name}@")]
+        return found
+
+    def processes_at(self, name: str) -> list[psutil.Process]:
+        """Those of one kit: what keeps it alive, server or client, and its jobs."""
+        kit = str(self.kit(name).resolve())
+        return [
+            process
+            for process in processes_of(self.poc.workspace)
+            if any(word == kit or word.startswith(f"{kit}/") for word in process.info["cmdline"])
+        ]
+
+    def ledger(self, job_id: str) -> list[dict]:
+        """The rounds so far of a running job, as its server has written them down."""
+        path = self.kit("server") / job_id / "fedpac_me" / "ledger.json"
+        return json.loads(path.read_text())["rounds"] if path.is_file() else []
+
+
+def start(kit: Path, *before: str) -> None:
+    """Run a kit's start script, for instance ``ip netns exec NAME`` ``before`` it."""
+    with open(kit / "console.log", "ab") as log:
+        subprocess.run(
+            [*before, str(kit.resolve() / "startup" / "start.sh")],
+            env=this_python_first(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True,
+            start_new_session=True,
+        )  # fmt: skip
+
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
     """Look until ``condition`` holds; fails, saying ``what`` was waited for, when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
+        _BETWEEN_LOOKS.wait(_LOOK_EVERY_SECONDS)
         if time.monotonic() > deadline:
             pytest.fail(f"{seconds:.0f} s passed without {what}")

@@ -69,4 +69,16 @@ def test_the_reason_is_the_logs_last_error_or_what_the_scheduler_says():
     assert JobProgress(Session([error]), "id", print).reason({}) == "no quorum"
     meta = {"schedule_history": ["first", "no site"], "job_deploy_detail": ["server: OK", "site-1: denied"]}
     assert JobProgress(Session([""]), "id", print).reason(meta) == "no site; site-1: denied"
-    assert "workspace/log.txt" in JobProgress(Session(), "id", print).reason(meta)
+
+
+def test_who_may_not_read_the_log_is_told_why_a_job_was_not_deployed_and_else_where_the_log_is():
+    meta = {"schedule_history": ["scheduled"], "job_deploy_detail": ["server: OK", "site-1: denied"]}
+    assert JobProgress(Session(), "id", print).reason(meta) == "scheduled; site-1: denied"
+    for other in ({}, meta | {"status": "FINISHED:EXECUTION_EXCEPTION"}):
+        assert "workspace/log.txt" in JobProgress(Session(), "id", print).reason(other)
+
+
+def test_a_job_that_broke_off_without_a_word_is_said_to_have_been_killed():
+    meta = {"schedule_history": ["scheduled"], "status": "FINISHED:EXECUTION_EXCEPTION"}
+    assert "was killed" in JobProgress(Session([""]), "id", print).reason(meta)
+    assert JobProgress(Session([""]), "id", print).reason(meta | {"status": "FINISHED:FAILED_TO_RUN"}) == "scheduled"

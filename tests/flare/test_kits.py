@@ -9,7 +9,7 @@ import pytest
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
 from fedpac_me.data.site import SiteSettings, find_settings
-from fedpac_me.flare.kits import allow_installed_package, write_settings
+from fedpac_me.flare.kits import allow_installed_package, configure_kit, forbid_code, write_settings
 
 
 def written(kit):
@@ -35,3 +35,58 @@ def test_settings_are_read_as_they_were_written(tmp_path):
     settings = SiteSettings(data=(tmp_path / "cases",), role="evaluate", splits=tmp_path / "splits.json")
     write_settings(tmp_path, settings)
     assert find_settings("site-1", kit=tmp_path / "local", environment={}) == settings
+
+
+PROCESSES = {
+    "id": "process_launcher",
+    "path": "nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher",
+    "args": {},
+}
+DOCKER = {"id": "docker", "path": "nvflare.app_opt.job_launcher.docker_launcher.ClientDockerJobLauncher", "args": {}}
+
+
+def kit_of(folder, kind, components):
+    for name in ("local", "startup"):
+        (folder / name).mkdir()
+    (folder / f"startup/fed_{kind}.json").write_text("{}")
+    (folder / "local/resources.json.default").write_text(json.dumps({"format_version": 2, "components": components}))
+    return folder
+
+
+def test_a_site_keeps_its_jobs_processes_and_a_launcher_of_containers_stays(tmp_path):
+    kit = kit_of(tmp_path, "client", [PROCESSES, DOCKER])
+    configure_kit(kit)
+    configure_kit(kit)
+    keeper = {"id": "process_launcher", "path": "fedpac_me.flare.job_keeper.JobKeeper", "args": {}}
+    assert written(kit)["components"] == [keeper, DOCKER]
+
+
+def test_a_server_takes_sites_back_once(tmp_path):
+    store = {"path": "nvflare.app_common.state_persistors.storage_state_persistor.StorageStatePersistor"}
+    manager = {"id": "job_manager", "args": {"uri_root": "/tmp/nvflare/jobs-storage"}}
+    kit = kit_of(tmp_path, "server", [manager])
+    path = kit / "local/resources.json.default"
+    snapshot = store | {"args": {"uri_root": "/", "storage": {"args": {"root_dir": "/tmp/nvflare"}}}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"snapshot_persistor": snapshot}))
+    configure_kit(kit)
+    configure_kit(kit)
+    back = {"id": "returning_sites", "path": "fedpac_me.flare.returning_sites.ReturningSites", "args": {}}
+    assert written(kit)["components"][1:] == [back]
+
+
+def test_a_kit_that_takes_no_code_leaves_everything_else_as_flare_has_it(tmp_path):
+    kit = kit_of(tmp_path, "client", [])
+    lead = {"submit_job": "any", "byoc": "any"}
+    usual = {"format_version": "1.0", "permissions": {"project_admin": "any", "lead": lead, "member": {"view": "any"}}}
+    (kit / "local/authorization.json.default").write_text(json.dumps(usual))
+    forbid_code(kit)
+    forbid_code(kit)
+    everything = {"submit_job": "any", "view": "any", "byoc": "none"}
+    assert json.loads((kit / "local/authorization.json").read_text()) == {
+        "format_version": "1.0",
+        "permissions": {
+            "project_admin": everything,
+            "lead": {"submit_job": "any", "byoc": "none"},
+            "member": {"view": "any", "byoc": "none"},
+        },
+    }

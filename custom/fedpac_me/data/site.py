@@ -31,6 +31,10 @@ DATA_VARIABLE = "FEDPAC_ME_DATA"
 PHANTOM_FOLDER = Path("data/phantom")
 
 
+class NoSettings(InputError):
+    """Nothing says where a site's data is. The words name the site and nothing else, so they may leave it."""
+
+
 class SiteSettings(BaseModel):
     """Settings of one site; unknown keys are refused."""
 
@@ -54,7 +58,8 @@ def find_settings(
     """Settings of ``site``; ``kit`` is the ``local`` folder of its FLARE kit.
 
     Raises:
-        InputError: nothing says where the data is, or a settings file is wrong.
+        NoSettings: nothing says where the data is.
+        InputError: a settings file is wrong.
     """
     if kit is not None and (kit / SETTINGS_FILE).is_file():
         return read_settings(kit / SETTINGS_FILE)
@@ -64,7 +69,7 @@ def find_settings(
         return folder_settings(root / site if (root / site).is_dir() else root)
     if simulated:
         return folder_settings(start / PHANTOM_FOLDER / site)
-    raise InputError(
+    raise NoSettings(
         f'Site {site} does not say where its data is. Put {SETTINGS_FILE} with {{"data": "/path/to/cases"}} '
         f"into the local folder of its FLARE kit, or set {DATA_VARIABLE}."
     )

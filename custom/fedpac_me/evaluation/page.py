@@ -13,6 +13,7 @@ from fedpac_me.evaluation.curves import LineStyle, line_styles, metric_curve, se
 from fedpac_me.evaluation.details import detail_tables, pair_matching
 from fedpac_me.evaluation.metrics import CONVENTION
 from fedpac_me.evaluation.pair_matching import PAIR_MATCHING_DEFINITION
+from fedpac_me.evaluation.participation import ABSENT, as_ranges
 from fedpac_me.evaluation.picture import LABEL_COLOURS, LABEL_NAMES, data_uri
 from fedpac_me.evaluation.routing_page import routing_view
 from fedpac_me.evaluation.run_record import FINAL_MODEL, RunRecord, model_key
@@ -21,13 +22,13 @@ from fedpac_me.evaluation.surface import HD95_DEFINITION
 from fedpac_me.labels import REGIONS
 from fedpac_me.page.environment import page_environment
 
-ABSENT = "–"  # noqa: RUF001  an en dash is what a table shows for a missing figure
-
 
 def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
     """The whole page as HTML, self-contained; every text from the run is escaped."""
     environment = page_environment(__package__)
-    environment.filters.update(dice=_dice, tenths=_tenths, percent=_percent, seconds=_seconds, mb=_megabytes)
+    environment.filters.update(
+        dice=_dice, tenths=_tenths, percent=_percent, seconds=_seconds, mb=_megabytes, ranges=as_ranges
+    )
     styles = line_styles(_training_sites(record))
     return environment.get_template("report.html").render(
         record=record,

@@ -11,6 +11,7 @@ from typing import Any
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.case_rows import SCORES
 from fedpac_me.evaluation.page import render_page
+from fedpac_me.evaluation.participation import participation
 from fedpac_me.evaluation.routing import routing_summary, training_masses
 from fedpac_me.evaluation.run_record import BEST_MODEL, FINAL_MODEL, RunRecord, model_key, read_run
 from fedpac_me.evaluation.summary import site_order, summarise_local, summarise_run
@@ -47,6 +48,7 @@ def build_report(record: RunRecord) -> dict[str, Any]:
     ``sites``, ``mean``, ``worst_site``, ``spread`` and ``unseen`` are the headline: the final model or, where nothing
     was shared, every site's own (see ``summarise_local``). ``models`` has these for each evaluated model. With experts
     there is ``routing`` (see ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
+    ``participation`` has every site of the ledger, also one that is gone and so without a test result.
 
     Raises:
         InputError: the model that the headline needs was not evaluated anywhere.
@@ -65,6 +67,7 @@ def build_report(record: RunRecord) -> dict[str, Any]:
         "config_hash": record.config_hash,
         "seed": record.config["seed"],
         "rounds": [{field: entry[field] for field in _LEDGER_FIELDS if field in entry} for entry in record.rounds],
+        "participation": participation(record.rounds),
         **headline,
         "sites": _with_masses(headline["sites"], training_masses(record.rounds)),
         "models": models,

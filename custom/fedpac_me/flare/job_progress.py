@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nvflare.apis.job_def import JobMetaKey
+from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.fuel.flare_api.api_spec import (
     AuthorizationError,
     InternalError,
@@ -18,6 +18,12 @@ from nvflare.fuel.flare_api.api_spec import (
 from nvflare.fuel.flare_api.flare_api import Session
 
 from fedpac_me.flare.job_log import last_error, told_by
+
+_BROKEN_OFF = (RunStatus.FINISHED_EXECUTION_EXCEPTION.value, RunStatus.FINISHED_ABNORMAL.value)
+_NO_WORD = (
+    "It started, and its log at the server tells of no error: the job's process there was killed, or the machine had "
+    "no memory left. `nvflare job download` fetches what it had written"
+)
 
 
 class JobProgress:
@@ -49,14 +55,15 @@ class JobProgress:
     def reason(self, meta: dict[str, Any]) -> str:
         """Why the job did not finish, as far as the log or FLARE's scheduler know."""
         log = self._log()
-        if log is None:
-            return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
-        error = last_error(log)
+        error = last_error(log or "")
         if error:
             return error
-        told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]
         failed = [line for line in meta.get(JobMetaKey.JOB_DEPLOY_DETAIL.value) or [] if not line.endswith(": OK")]
-        return "; ".join([*told[-1:], *failed])
+        broken_off = meta.get(JobMetaKey.STATUS.value) in _BROKEN_OFF
+        if log is None and (broken_off or not failed):
+            return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
+        told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]
+        return "; ".join([_NO_WORD if broken_off else told[-1], *failed])
 
     def _lines_of_log(self) -> list[str] | None:
         log = self._log()

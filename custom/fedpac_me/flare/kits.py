@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this project puts into a FLARE kit: where a site's data is, and leave to use the installed package."""
+"""What this project puts into a FLARE kit: where a site's data is, what jobs may bring or use, what keeps a job up.
+
+``job_keeper`` and ``returning_sites`` say what FLARE does without them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
+from nvflare.app_common.job_launcher.client_process_launcher import ClientProcessJobLauncher
 from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
 from nvflare.lighter.utils import update_storage_locations
 
 from fedpac_me.data.site import SETTINGS_FILE, SiteSettings, folder_settings
+from fedpac_me.flare.job_keeper import JobKeeper
+from fedpac_me.flare.returning_sites import ReturningSites
 from fedpac_me.storage import read_json, write_json
 
 PACKAGE = "fedpac_me."
 """FLARE reads an entry that ends in a dot as everything below."""
 
 _RESOURCES = "resources.json"
+_POLICY = "authorization.json"
+_BRING_CODE = "byoc"
 
 
 def is_server(kit: Path) -> bool:
@@ -32,14 +40,18 @@ def is_site(kit: Path) -> bool:
 def configure_kit(kit: Path) -> None:
     """What a kit needs on the machine where it will run: the package allowed, and a server's jobs kept in the kit.
 
+    A server also takes back sites that come back, and a site keeps its jobs' processes up.
+
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
     Again on another machine, this puts right what was written here. An admin's kit needs nothing.
     """
     if is_server(kit):
         allow_installed_package(kit)
         update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
+        _change_components(kit, _with_returning_sites)
     elif is_site(kit):
         allow_installed_package(kit)
+        _change_components(kit, _with_job_keeper)
 
 
 def allow_installed_package(kit: Path) -> None:
@@ -52,6 +64,38 @@ def allow_installed_package(kit: Path) -> None:
     if PACKAGE not in allowed:
         allowed.append(PACKAGE)
     write_json(kit / "local" / _RESOURCES, resources)
+
+
+def forbid_code(kit: Path) -> None:
+    """Write the kit's ``authorization.json``: FLARE's own policy, but nobody's job may bring code."""
+    local = kit / "local"
+    policy = read_json(local / (_POLICY if (local / _POLICY).is_file() else f"{_POLICY}.default"))
+    rights = {right for granted in policy["permissions"].values() if isinstance(granted, dict) for right in granted}
+    for role, granted in policy["permissions"].items():
+        spelled_out = granted if isinstance(granted, dict) else dict.fromkeys(sorted(rights), granted)
+        policy["permissions"][role] = {**spelled_out, _BRING_CODE: "none"}
+    write_json(local / _POLICY, policy)
+
+
+def _change_components(kit: Path, change: Callable[[list[dict]], list[dict]]) -> None:
+    resources = _resources(kit / "local")
+    write_json(kit / "local" / _RESOURCES, {**resources, "components": change(resources.get("components", []))})
+
+
+def _with_returning_sites(components: list[dict]) -> list[dict]:
+    path = _path(ReturningSites)
+    known = any(component.get("path") == path for component in components)
+    return components if known else [*components, {"id": "returning_sites", "path": path, "args": {}}]
+
+
+def _with_job_keeper(components: list[dict]) -> list[dict]:
+    """In place of FLARE's launcher of processes; one for Docker, Kubernetes or Slurm stays."""
+    usual, keeper = _path(ClientProcessJobLauncher), {"path": _path(JobKeeper), "args": {}}
+    return [component | keeper if component.get("path") == usual else component for component in components]
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def write_settings(kit: Path, settings: SiteSettings) -> None:

@@ -28,6 +28,7 @@ from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.resume import ResumeController, RunStateKeeper
+from fedpac_me.flare.returning_sites import KnownSites
 from fedpac_me.flare.selector import BestModelSelector
 
 PERSISTOR = "persistor"
@@ -71,6 +72,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
         **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
     )
     job.to_server(CodeCheck(this_code()), id="code")
+    job.to_server(KnownSites(), id="known_sites")
     job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
     job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
     job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)

@@ -7,6 +7,7 @@ from nvflare.apis.executor import Executor
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 
+from fedpac_me.data.site import NoSettings
 from fedpac_me.errors import InputError
 from fedpac_me.flare.error_reply import error_reply
 from fedpac_me.flare.private_log import append_private_log
@@ -15,6 +16,8 @@ from fedpac_me.flare.site_context import site_folder
 
 def refusal_of(executor: Executor, fl_ctx: FLContext, error: Exception) -> Shareable:
     """The reply to a task that ended in ``error``, whose words may name files."""
+    if isinstance(error, NoSettings):
+        return refuse(executor, fl_ctx, str(error), str(error))
     if isinstance(error, InputError):
         reason = "the site's data or settings are not usable; its own private.log says why"
         return refuse(executor, fl_ctx, reason, str(error))
