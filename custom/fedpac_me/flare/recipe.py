@@ -68,7 +68,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
 def _add_workflows(job: FedJob, config: Config) -> None:
     if config.model.experts > 1:
         job.to_server(KeySearchController(config.to_dict(), PERSISTOR), id="keys")
-    shares_nothing = config.federation.share == "nothing"
+    submits = config.federation.share == "nothing" or config.evaluation.local_models
     job.to_server(
         ScatterAndGather(
             # A round waits for every living site; the aggregator's quorum decides what is enough.
@@ -84,7 +84,7 @@ def _add_workflows(job: FedJob, config: Config) -> None:
     job.to_server(
         CrossSiteModelEval(
             model_locator_id=_LOCATOR,
-            submit_model_task_name=AppConstants.TASK_SUBMIT_MODEL if shares_nothing else "",
+            submit_model_task_name=AppConstants.TASK_SUBMIT_MODEL if submits else "",
         ),
         id="evaluation",
     )
