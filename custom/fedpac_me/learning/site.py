@@ -154,7 +154,7 @@ class Site:
         """The model trained here, for an evaluation at every site; ``None`` when it never trains or may not leave.
 
         Where nothing is shared, the site's own model; otherwise, where ``evaluation.local_models`` allows it, the
-        shared weights as the last round left them. ``model.own`` and the router's own bias are in neither.
+        shared weights as the last round left them, without what a site keeps for itself.
         """
         if not self._keeps_own_model:
             return load_local_model(self._folder)
