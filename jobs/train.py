@@ -40,6 +40,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--installed", action="store_true", help="leave the code out of the job: server and sites have it by pip"
     )
+    parser.add_argument("--mlflow", metavar="URI", help="send every round's figures to this MLflow server, too")
     return parser.parse_args(arguments)
 
 
@@ -50,17 +51,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.tracking import require_mlflow
+
     config = load_config(args.config, _overrides(args))
     name = config.method if args.name is None else args.name
     require_name(name)
-    export(config, name, args.export_dir, args.installed) if args.export else train(config, name, args)
+    if args.mlflow is not None:
+        require_mlflow(args.mlflow)
+    export(config, name, args.export_dir, args.installed, args.mlflow) if args.export else train(config, name, args)
 
 
-def export(config: Config, name: str, folder: Path, installed: bool = False) -> None:
+def export(config: Config, name: str, folder: Path, installed: bool = False, mlflow: str | None = None) -> None:
     """Write the job folder ``folder/name``, with the code or, ``installed``, without."""
     from fedpac_me.flare.recipe import FedPacMeRecipe
 
-    FedPacMeRecipe(config, name, installed).export(str(folder))
+    FedPacMeRecipe(config, name, installed, mlflow).export(str(folder))
     print(f"Job written: {folder / name}")
 
 
@@ -90,7 +95,7 @@ def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace) -
         flush=True,
     )
     start = time.monotonic()
-    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed)
+    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed, args.mlflow)
     finish_run(run, name, config, data, time.monotonic() - start, args.splits)
     report = write_report(run)
     print(dice_table(read_json(report.with_suffix(".json"))))

@@ -47,7 +47,8 @@ def build_report(record: RunRecord) -> dict[str, Any]:
 
     ``sites``, ``mean``, ``worst_site``, ``spread`` and ``unseen`` are the headline: the final model or, where nothing
     was shared, every site's own (see ``summarise_local``). ``models`` has these for each evaluated model, and
-    ``cross_site`` their Dice side by side (see ``cross_site_matrix``). With experts there is ``routing`` (see ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
+    ``cross_site`` their Dice side by side (see ``cross_site_matrix``). With experts there is ``routing`` (see
+    ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
 
     Raises:
         InputError: the model that the headline needs was not evaluated anywhere.

@@ -11,7 +11,6 @@ from nvflare.app_common.widgets.validation_json_generator import ValidationJsonG
 from nvflare.app_common.workflows.cross_site_model_eval import CrossSiteModelEval
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from nvflare.app_opt.pt.file_model_locator import PTFileModelLocator
-from nvflare.app_opt.tracking.tb.tb_receiver import TBAnalyticsReceiver
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
 
@@ -25,6 +24,7 @@ from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.selector import BestModelSelector
+from fedpac_me.flare.tracking import add_receivers
 
 PERSISTOR = "persistor"
 """The component of the server's whose arguments hold the whole config."""
@@ -39,12 +39,14 @@ class FedPacMeRecipe(Recipe):
         config: what to run.
         name: name of the job.
         installed: leave the package out of the job; server and sites must have it installed and allowed.
+        mlflow: tracking URI of an MLflow server that gets the figures of every round, too.
     """
 
-    def __init__(self, config: Config, name: str, installed: bool = False) -> None:
+    def __init__(self, config: Config, name: str, installed: bool = False, mlflow: str | None = None) -> None:
         job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
         self._code = bundle_package(job, installed)
         _add_server_components(job, config)
+        add_receivers(job, mlflow)
         _add_workflows(job, config)
         job.to_clients(FedPacMeExecutor(config.to_dict(), this_code()), tasks=_tasks())
         job.to_clients(ConvertToFedEvent([ANALYTIC_EVENT_TYPE]))
@@ -61,7 +63,6 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
     job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id="selector")
-    job.to_server(TBAnalyticsReceiver(), id="tensorboard")
     job.to_server(ValidationJsonGenerator(), id="results")
 
 

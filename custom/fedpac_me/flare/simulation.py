@@ -39,11 +39,13 @@ def simulate(
     threads: int | None,
     log_config: Path,
     installed: bool = False,
+    mlflow: str | None = None,
 ) -> Path:
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
 
     Args:
         installed: the job carries no code, as at sites that have the package installed.
+        mlflow: see ``FedPacMeRecipe``.
 
     Raises:
         InputError: a path has a space.
@@ -55,7 +57,7 @@ def simulate(
     def make_recipe() -> Recipe:
         if installed:
             allow_installed_package(runs.resolve() / name)
-        return FedPacMeRecipe(config, name, installed)
+        return FedPacMeRecipe(config, name, installed, mlflow)
 
     with _data_root(config, data) as root:
         return simulate_recipe(make_recipe, name, runs, root, threads, log_config, watched)
