@@ -26,7 +26,6 @@ from search import files_with
 WARD, DEVICE = "WardSeven", "ScannerOfDrWho"
 SECRETS = (MARK, WARD, DEVICE)
 SITES = 4
-SITE_LOGS = ("log.txt", "log_fl.txt", "log.json", "error_log.txt")
 
 
 def sign(folder: Path) -> None:
@@ -140,13 +139,14 @@ def test_the_server_has_the_sites_streamed_error_logs_and_no_patient_anywhere(fe
     for number in (1, 2, 3):
         (streamed,) = server.rglob(f"ERRORLOG_site-{number}")
         assert b"This task was given up" in streamed.read_bytes()
-    assert list(run.rglob("events.out.tfevents*")) and list(run.rglob("model_shareables/site-4"))
+    assert {path.name for path in next(run.rglob("tb_events")).iterdir()} == {"server", "site-3", "site-4"}
+    assert list(run.rglob("model_shareables/site-4"))
     assert any((server / "jobs-storage").rglob("*"))
     assert files_with(SECRETS, [server, run]) == []
 
 
-def test_what_a_site_logs_could_be_streamed_too(federation, run):
-    logs = [path for site in federation.poc.kits.glob("site-*") for path in site.rglob("*") if path.name in SITE_LOGS]
-    assert len(logs) > 2 * SITES
-    assert any("Round 1 of 6: received" in path.read_text() for path in logs)
-    assert files_with(SECRETS, logs) == []
+def test_at_a_site_only_its_settings_and_its_private_log_name_them(federation):
+    sites = list(federation.poc.kits.glob("site-*"))
+    assert {path.name for path, _ in files_with(SECRETS, sites)} == {"fedpac_me.json", "private.log"}
+    logs = [path.read_text() for site in sites for path in site.rglob("log.txt")]
+    assert any("Round 1 of 6: received" in log for log in logs)

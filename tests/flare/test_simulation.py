@@ -145,13 +145,13 @@ def test_no_patient_and_no_path_reaches_what_the_server_holds(run, hospitals):
 
 def test_tensorboard_has_a_writer_for_every_site_and_the_server_and_every_step_is_a_round(run):
     found = curves(run)
-    assert found.keys() == {"site-1", "site-2", "site-3", "simulator_server"}
+    assert found.keys() == {"site-1", "site-2", "site-3", "server"}
     dice = {"dice_TC", "dice_WT", "dice_ET", "dice_mean"}
     cost = {"seconds", "bytes_up", "bytes_down"}
     assert found["site-1"].keys() == found["site-2"].keys() == {"train_loss", *dice, *cost}
     assert found["site-3"].keys() == {*dice, *cost}
     means = {f"mean_{name}" for name in ("train_loss", *dice)}
-    assert found["simulator_server"].keys() == {"accepted", "rejected", "abstained", *means, *cost}
+    assert found["server"].keys() == {"accepted", "rejected", "abstained", *means, *cost}
     assert {tuple(steps) for tags in found.values() for steps in tags.values()} == {(0, 1)}
 
 

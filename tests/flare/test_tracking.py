@@ -68,10 +68,10 @@ def tracked(train_module, tiny_config, hospitals, tmp_path_factory):
 def test_mlflow_gets_a_run_for_every_site_and_the_server_by_round(tracked):
     runs, ledger = tracked
     by_name = {name.rpartition("-tiny-")[0].rpartition("-")[0]: metrics for name, metrics in runs.items()}
-    assert by_name.keys() == {"site-1", "site-2", "site-3", "simulator_server"}
+    assert by_name.keys() == {"site-1", "site-2", "site-3", "server"}
     for metrics in by_name.values():
         assert all([step for step, _ in points] == [0, 1] for points in metrics.values())
     assert {"train_loss", "dice_WT", "bytes_up", "seconds"} <= by_name["site-1"].keys()
-    assert {"accepted", "mean_dice_mean", "bytes_down"} <= by_name["simulator_server"].keys()
+    assert {"accepted", "mean_dice_mean", "bytes_down"} <= by_name["server"].keys()
     losses = [entry["metrics"]["site-1"]["train_loss"] for entry in ledger["rounds"]]
     assert [value for _, value in by_name["site-1"]["train_loss"]] == pytest.approx(losses)

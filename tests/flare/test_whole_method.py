@@ -83,5 +83,5 @@ def test_curves_show_the_routing_and_the_parts_of_the_loss_by_round(run):
         assert scans | {"pacl_prototype", "pacl_view"} <= found[site].keys()
     assert not scans & found["site-3"].keys()
     server = {"expert_mass/0", "expert_mass/1", "routing_entropy", "dead_experts", "prototype_drift"}
-    assert server <= found["simulator_server"].keys()
+    assert server <= found["server"].keys()
     assert {tuple(steps) for tags in found.values() for steps in tags.values()} <= {(0, 1), (1,)}

@@ -23,7 +23,7 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.federation.ledger import Ledger, RoundRecord
-from fedpac_me.federation.progress import round_figures, round_line
+from fedpac_me.federation.progress import latest_figures, round_figures, round_line
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
 from fedpac_me.flare.error_reply import reason_of
@@ -87,7 +87,7 @@ class ExpertWiseAggregator(Aggregator):
         elif event_type == InfoCollector.EVENT_TYPE_GET_STATS:
             collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
             if collector is not None:
-                collector.add_info("FedPAC-ME", self._server.progress)
+                collector.add_info("FedPAC-ME", self._server.progress | latest_figures(self._ledger.rounds))
 
     def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
         """Check one site's update fully, then add it. False when it is refused or the site abstains."""

@@ -10,11 +10,13 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.widgets.convert_to_fed_event import FED_EVENT_PREFIX
 from nvflare.app_opt.tracking.mlflow.mlflow_receiver import MLflowReceiver
 
+from fedpac_me.flare.tracking import SERVER, ServerNamed
+
 EXPERIMENT = "FedPAC-ME"
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-class SitesAndServerMLflowReceiver(MLflowReceiver):
+class SitesAndServerMLflowReceiver(ServerNamed, MLflowReceiver):
     """One MLflow run a site and one for the server, whose own figures FLARE's receiver leaves out.
 
     Args:
@@ -34,7 +36,7 @@ class SitesAndServerMLflowReceiver(MLflowReceiver):
         super().initialize(fl_ctx)
 
     def _mlflow_setup(self, artifacts: str, experiment: str, tags: dict, sites: list[str], fl_ctx: FLContext) -> None:
-        super()._mlflow_setup(artifacts, experiment, tags, [*sites, fl_ctx.get_identity_name()], fl_ctx)
+        super()._mlflow_setup(artifacts, experiment, tags, [*sites, SERVER], fl_ctx)
 
     def _init_buffer(self, site_names: list[str]) -> None:
         super()._init_buffer(list(self.run_ids))

@@ -5,10 +5,33 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from nvflare.apis.fl_constant import EventScope, FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
 from nvflare.app_opt.tracking.tb.tb_receiver import TBAnalyticsReceiver
 from nvflare.job_config.api import FedJob
 
 from fedpac_me.errors import InputError
+
+
+SERVER = "server"
+"""Whose figures are those that come from no site, in a simulation and in a federation of any name."""
+
+
+class ServerNamed:
+    """A receiver, to be mixed into FLARE's, that files the server's own figures under ``SERVER``.
+
+    FLARE's own files them under the server's identity, which is the federation's name.
+    """
+
+    def _get_record_origin(self, fl_ctx: FLContext, data: Shareable) -> str | None:
+        if fl_ctx.get_prop(FLContextKey.EVENT_SCOPE) == EventScope.FEDERATION:
+            return super()._get_record_origin(fl_ctx, data)
+        return SERVER
+
+
+class TensorBoardReceiver(ServerNamed, TBAnalyticsReceiver):
+    """One writer a site and one for the server, below ``tb_events`` of the server's run."""
 
 
 def require_mlflow(uri: str) -> None:
@@ -33,7 +56,7 @@ def add_receivers(job: FedJob, mlflow: str | None = None) -> None:
     Raises:
         InputError: see ``require_mlflow``.
     """
-    job.to_server(TBAnalyticsReceiver(), id="tensorboard")
+    job.to_server(TensorBoardReceiver(), id="tensorboard")
     if mlflow is None:
         return
     require_mlflow(mlflow)
