@@ -13,7 +13,6 @@ from nvflare.job_config.api import FedJob
 
 from fedpac_me.errors import InputError
 
-
 SERVER = "server"
 """Whose figures are those that come from no site, in a simulation and in a federation of any name."""
 
