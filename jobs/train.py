@@ -50,6 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--installed", action="store_true", help="leave the code out of the job: server and sites have it by pip"
     )
+    parser.add_argument("--mlflow", metavar="URI", help="send every round's figures to this MLflow server, too")
     return parser.parse_args(arguments)
 
 
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from fedpac_me.flare.tracking import require_mlflow
+
     resume = None
     if args.resume is None:
         config = load_config(args.config, _overrides(args))
@@ -68,8 +71,10 @@ def _run(args: argparse.Namespace) -> None:
         resume, config = _resumed(args)
         name = args.name or f"{config.method}-resumed"
     require_name(name)
+    if args.mlflow is not None:
+        require_mlflow(args.mlflow)
     if args.export:
-        export(config, name, args.export_dir, args.installed, resume)
+        export(config, name, args, resume)
     else:
         train(config, name, args, resume)
 
@@ -91,15 +96,16 @@ def _resumed(args: argparse.Namespace) -> tuple[Path, Config]:
     return path, config
 
 
-def export(config: Config, name: str, folder: Path, installed: bool = False, resume: Path | None = None) -> None:
-    """Write the job folder ``folder/name``, with the code or, ``installed``, without."""
+def export(config: Config, name: str, args: argparse.Namespace, resume: Path | None = None) -> None:
+    """Write the job folder ``export_dir/name``, with the code or, ``installed``, without."""
     from fedpac_me.flare.recipe import FedPacMeRecipe
     from fedpac_me.flare.server_app import separate_server
 
-    FedPacMeRecipe(config, name, installed, resume).export(str(folder))
+    FedPacMeRecipe(config, name, args.installed, resume, args.mlflow).export(str(args.export_dir))
+    job = args.export_dir / name
     if resume is not None:
-        separate_server(folder / name, RunState.read(resume).ledger.sites, [resume.name])
-    print(f"Job written: {folder / name}")
+        separate_server(job, RunState.read(resume).ledger.sites, [resume.name])
+    print(f"Job written: {job}")
 
 
 def train(config: Config, name: str, args: argparse.Namespace, resume: Path | None = None) -> None:
@@ -130,7 +136,8 @@ def _train_on(data: Path, config: Config, name: str, args: argparse.Namespace, r
         flush=True,
     )
     start = time.monotonic()
-    simulate(config, name, args.runs, data, args.threads, HERE / "simulator_log.json", args.installed, resume)
+    log_config = HERE / "simulator_log.json"
+    simulate(config, name, args.runs, data, args.threads, log_config, args.installed, resume, args.mlflow)
     finish_run(run, name, config, data, time.monotonic() - start, args.splits)
     report = write_report(run)
     print(dice_table(read_json(report.with_suffix(".json"))))

@@ -178,9 +178,7 @@ class FederationConfig(_Section):
     round_timeout: int = Field(
         0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"
     )
-    abort_after_failed_rounds: int = Field(
-        3, ge=1, description="rounds in a row without quorum after which the job stops"
-    )
+    abort_after_failed_rounds: int = Field(3, ge=1, description="rounds in a row without quorum that stop the job")
 
 
 class EvaluationConfig(_Section):
@@ -189,6 +187,7 @@ class EvaluationConfig(_Section):
     overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
     window_batch: int = Field(4, ge=1)
     validation_every: int = Field(4, ge=1, description="rounds between validations of the received model")
+    local_models: bool = Field(False, description="evaluate every site's locally trained model at all sites too")
     pair_matching: bool = Field(
         False, description="report pair-matching accuracy too, which the authors' code has; no segmentation result"
     )

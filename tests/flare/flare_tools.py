@@ -36,3 +36,15 @@ def run_command(*words: str | Path, cwd: Path, **environment: str) -> Command:
         timeout=900,
     )
     return Command(done.returncode, done.stdout, done.stderr)
+
+
+def curves(run: Path) -> dict[str, dict[str, list[int]]]:
+    """The steps of every curve in TensorBoard's files, by writer and tag."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = run.rglob("tb_events")
+    writers = {path.name: EventAccumulator(str(path)).Reload() for path in folder.iterdir()}
+    return {
+        name: {tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        for name, events in writers.items()
+    }

@@ -177,3 +177,21 @@ def test_the_best_model_is_chosen_by_accepted_sites_only(tmp_path, monkeypatch):
     selector.handle_event(AppEventType.BEFORE_AGGREGATION, server.context())
     assert selector.best_val_metric == pytest.approx(0.5)
     assert fired == [AppEventType.GLOBAL_BEST_MODEL_AVAILABLE]
+
+
+def test_show_stats_still_has_loss_and_dice_when_the_next_round_has_just_begun(tmp_path):
+    server = Server(tmp_path)
+    server.send("site-1", 1.0, metrics={"dice_mean": 0.25, "train_loss": 1.0})
+    server.send("site-2", 1.0, metrics={"dice_mean": 0.75, "train_loss": 2.0})
+    server.close()
+    server.number = 1
+    server.tell(AppEventType.ROUND_STARTED, server.context())
+    server.send("site-1", 1.0, metrics={"train_loss": 0.5})
+    server.close()
+    server.number = 2
+    fl_ctx, collector = server.context(), GroupInfoCollector()
+    server.tell(AppEventType.ROUND_STARTED, fl_ctx)
+    fl_ctx.set_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR, collector, private=True, sticky=False)
+    server.tell(InfoCollector.EVENT_TYPE_GET_STATS, fl_ctx)
+    shown = collector.info["FedPAC-ME"]
+    assert (shown["round"], shown["loss"], shown["dice"]) == (2, 0.5, 0.5)

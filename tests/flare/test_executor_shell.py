@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE, AnalyticsData
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContextManager
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -22,7 +23,7 @@ from fedpac_me import __version__
 from fedpac_me.config import load_config
 from fedpac_me.flare.error_reply import reason_of
 from fedpac_me.flare.executor import FedPacMeExecutor
-from fedpac_me.learning.site import SCANS_FOLDER
+from fedpac_me.learning.site import SCANS_FOLDER, Site
 from fedpac_me.model.backbone import build_model, get_weights
 from flare_tools import MARK
 
@@ -120,6 +121,20 @@ def test_bad_data_is_an_error_reply_and_the_file_name_stays_in_the_private_log(c
     assert f"{MARK}_1_0_t1.nii.gz" in (tmp_path / "run/fedpac_me/private.log").read_text()
 
 
+@pytest.mark.parametrize("task", ["style", "train", "validate", "submit_model"])
+def test_an_error_that_nobody_expected_says_its_kind_and_its_words_stay(client, tmp_path, monkeypatch, caplog, task):
+    def fail(*_, **__):
+        raise RuntimeError(f"cannot map /data/{MARK}_1_0/{MARK}_1_0_t1.nii.gz")
+
+    for name in ("answer", "train", "evaluate", "local_weights"):
+        monkeypatch.setattr(Site, name, fail)
+    reply = client.do(task)
+    assert reason_of(reply) == "RuntimeError at the site; its own private.log says why"
+    assert MARK not in json.dumps(dict(reply), default=str) + caplog.text + str(client.fl_ctx.props)
+    assert "given up" in caplog.text
+    assert f"{MARK}_1_0_t1.nii.gz" in (tmp_path / "run/fedpac_me/private.log").read_text()
+
+
 def test_nan_in_the_received_model_is_refused_by_the_site(client):
     weights = get_weights(build_model(client.config))
     name = next(iter(weights))
@@ -140,4 +155,20 @@ def test_show_stats_shows_round_loss_and_dice(client):
     client.executor.handle_event(InfoCollector.EVENT_TYPE_GET_STATS, client.fl_ctx)
     shown = collector.info["FedPAC-ME site"]
     assert (shown["round"], shown["site"], shown["role"]) == (0, "site-1", "train")
-    assert {"train_loss", "dice_mean"} <= shown.keys()
+    assert {"train_loss", "dice_mean", "seconds", "bytes_up", "bytes_down"} <= shown.keys()
+
+
+def test_every_figure_is_a_float_and_its_step_the_round_as_an_int(client):
+    sent: list[AnalyticsData] = []
+
+    def record(event: str, fl_ctx) -> None:
+        if event == ANALYTIC_EVENT_TYPE:
+            sent.append(AnalyticsData.from_dxo(from_shareable(fl_ctx.get_prop(FLContextKey.EVENT_DATA))))
+
+    client.fl_ctx.get_engine().fire_event = record
+    reply = from_shareable(client.do())
+    assert {(type(figure.value), type(figure.step), figure.step) for figure in sent} == {(float, int, 0)}
+    values = {figure.tag: figure.value for figure in sent}
+    assert len(values) == len(sent)
+    assert values["bytes_up"] == sum(value.nbytes for value in reply.data.values())
+    assert values["dice_WT"] == reply.meta["metrics"]["dice_WT"]

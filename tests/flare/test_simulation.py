@@ -11,7 +11,7 @@ import pytest
 
 from fedpac_me.model.checkpoint import BEST_MODEL, find_checkpoint, read_checkpoint
 from fedpac_me.run_info import weights_hash
-from flare_tools import MARK, ROOT, SITES, Command, run_command
+from flare_tools import MARK, ROOT, SITES, Command, curves, run_command
 
 
 def model_hash(run: Path, file_name: str = "FL_global_model.pt") -> str:
@@ -143,13 +143,29 @@ def test_no_patient_and_no_path_reaches_what_the_server_holds(run, hospitals):
         assert [path for path in files if secret in path.read_bytes()] == []
 
 
-def test_tensorboard_has_every_site_and_the_server_by_round(run):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+def test_tensorboard_has_a_writer_for_every_site_and_the_server_and_every_step_is_a_round(run):
+    found = curves(run)
+    assert found.keys() == {"site-1", "site-2", "site-3", "server"}
+    dice = {"dice_TC", "dice_WT", "dice_ET", "dice_mean"}
+    cost = {"seconds", "bytes_up", "bytes_down"}
+    assert found["site-1"].keys() == found["site-2"].keys() == {"train_loss", *dice, *cost}
+    assert found["site-3"].keys() == {*dice, *cost}
+    means = {f"mean_{name}" for name in ("train_loss", *dice)}
+    assert found["server"].keys() == {"accepted", "rejected", "abstained", *means, *cost}
+    assert {tuple(steps) for tags in found.values() for steps in tags.values()} == {(0, 1)}
 
-    folder = next(run.rglob("tb_events"))
-    assert {path.name for path in folder.iterdir()} == {"site-1", "site-2", "site-3", "simulator_server"}
-    events = EventAccumulator(str(folder / "site-1")).Reload()
-    assert [point.step for point in events.Scalars("train_loss")] == [0, 1]
+
+@pytest.mark.parametrize(
+    ("site", "words"), [(1, "trained 2 steps, loss 1."), (2, "trained 2 steps"), (3, "no weights")]
+)
+def test_a_sites_log_says_in_words_what_it_did(run, site, words):
+    told = [line.rpartition("] - ")[2] for line in (run / f"site-{site}" / "log.txt").read_text().splitlines()]
+    role = "evaluate" if site == SITES else "train"
+    assert f"Ready: role {role}; cases: 2 training, 1 validation, 1 test; device cpu." in told
+    for number in (1, 2):
+        (line,) = [line for line in told if line.startswith(f"Round {number} of 2: received 0.")]
+        assert words in line and "validated, mean Dice 0." in line
+    assert len([line for line in told if line.startswith("Model SRV_")]) == 2
 
 
 def test_an_existing_run_is_not_overwritten(run, place, hospitals, tiny_config, train_module, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from fedpac_me.flare.site_context import STATES_FOLDER
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.model.backbone import is_own
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from flare_tools import curves
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,14 @@ def test_the_ledger_and_the_cases_say_who_spoke(run):
     assert {"pacl_prototype", "pacl_view", "train_loss"} <= last.keys()
     header = (run / "cases.csv").read_text().splitlines()[0].split(",")
     assert {"expert", "distance", "far", "second_expert", "second_dice_WT"} <= set(header)
+
+
+def test_curves_show_the_routing_and_the_parts_of_the_loss_by_round(run):
+    found = curves(run)
+    scans = {"expert_0_scans", "expert_1_scans"}
+    for site in ("site-1", "site-2"):
+        assert scans | {"pacl_prototype", "pacl_view"} <= found[site].keys()
+    assert not scans & found["site-3"].keys()
+    server = {"expert_mass/0", "expert_mass/1", "routing_entropy", "dead_experts", "prototype_drift"}
+    assert server <= found["server"].keys()
+    assert {tuple(steps) for tags in found.values() for steps in tags.values()} <= {(0, 1), (1,)}

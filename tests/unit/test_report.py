@@ -36,7 +36,9 @@ def read(run: Path) -> dict:
 
 def test_json_has_the_promised_fields(federated):
     report = read(federated)
-    fields = "method config_hash seed rounds participation sites mean worst_site spread unseen models cases_csv"
+    fields = (
+        "method config_hash seed rounds participation sites mean worst_site spread unseen models cross_site cases_csv"
+    )
     assert list(report) == fields.split()
     assert (report["method"], report["config_hash"], report["seed"]) == ("fedavg", "0123456789ab", 3)
     assert list(report["sites"]) == ["site-1", "site-2", "site-5"]
@@ -76,7 +78,7 @@ def test_page_stands_alone_and_every_table_says_its_convention(federated):
     assert not {"script", "link"} & set(page.tags)
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
     assert not re.search(r"url\((?!#)|@import", text)
-    assert page.tags.count("table") == page.tags.count("caption") == 7
+    assert page.tags.count("table") == page.tags.count("caption") == 11
     assert [b64decode(link.split(",")[1])[8:].decode() for link in page.links if link[0] == "d"] == [
         f"{site} {FINAL_MODEL}" for site in ("site-1", "site-2", "site-5")
     ]
@@ -89,6 +91,7 @@ def test_page_stands_alone_and_every_table_says_its_convention(federated):
         "Sites",
         "Lesions, volumes and calibration",
         "Final and best model",
+        "Every model at every site",
         "Rounds",
         "One case per site",
         "Who took part",

@@ -80,11 +80,11 @@ def test_where_nothing_is_shared_a_site_goes_on_with_its_own_model(split_site, t
     weights = first_weights()
     config = {"federation": {"rounds": 2, "share": "nothing", "quorum": 0}}
     site = open_site(split_site, tmp_path, **config)
-    assert site.own_weights() is None
+    assert site.local_weights() is None
     assert site.train(weights, 0).meta["abstained"] is True
-    after_one = site.own_weights()
+    after_one = site.local_weights()
     open_site(split_site, tmp_path, **config).train(weights, 1)
-    assert as_bytes(site.own_weights()) != as_bytes(after_one) != as_bytes(weights)
+    assert as_bytes(site.local_weights()) != as_bytes(after_one) != as_bytes(weights)
 
 
 def test_an_evaluation_holds_metrics_by_ordinal_and_no_patient(split_site, tmp_path):

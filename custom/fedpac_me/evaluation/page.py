@@ -47,7 +47,7 @@ def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
         styles=styles,
         pictures=_pictures(record, report),
         label_key=[(LABEL_NAMES[label], colour) for label, colour in LABEL_COLOURS.items()],
-        matrix=_matrix(record, report),
+        cross_site=report["cross_site"],
         config_json=json.dumps(record.config, indent=2),
         facts=_facts(record),
     )
@@ -117,20 +117,6 @@ def _pictures(record: RunRecord, report: Mapping[str, Any]) -> list[tuple[str, s
             shown = "final model" if model == model_key(FINAL_MODEL) else f"model of {model}"
             rows.append((site, shown, data_uri(found[model])))
     return rows
-
-
-def _matrix(record: RunRecord, report: Mapping[str, Any]) -> list[tuple[str, list[tuple[float | None, bool]]]]:
-    """Mean Dice of every model at every site, and whether the model is the site's own; empty without local models."""
-    if not record.local_models:
-        return []
-    return [
-        (model, [(_mean_dice(summary, site), model == site) for site in report["sites"]])
-        for model, summary in report["models"].items()
-    ]
-
-
-def _mean_dice(summary: Mapping[str, Any], site: str) -> float | None:
-    return summary["sites"][site]["dice"]["mean"] if site in summary["sites"] else None
 
 
 def _facts(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.case_rows import SCORES
+from fedpac_me.evaluation.cross_site import cross_site_matrix
 from fedpac_me.evaluation.page import render_page
 from fedpac_me.evaluation.participation import participation
 from fedpac_me.evaluation.routing import routing_summary, training_masses
@@ -46,8 +47,9 @@ def build_report(record: RunRecord) -> dict[str, Any]:
     """The machine's view of a run.
 
     ``sites``, ``mean``, ``worst_site``, ``spread`` and ``unseen`` are the headline: the final model or, where nothing
-    was shared, every site's own (see ``summarise_local``). ``models`` has these for each evaluated model. With experts
-    there is ``routing`` (see ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
+    was shared, every site's own (see ``summarise_local``). ``models`` has these for each evaluated model, and
+    ``cross_site`` their Dice side by side (see ``cross_site_matrix``). With experts there is ``routing`` (see
+    ``routing_summary``) and, at the headline's ``sites`` that trained, ``expert_mass``.
     ``participation`` has every site of the ledger, also one that is gone and so without a test result.
 
     Raises:
@@ -71,6 +73,7 @@ def build_report(record: RunRecord) -> dict[str, Any]:
         **headline,
         "sites": _with_masses(headline["sites"], training_masses(record.rounds)),
         "models": models,
+        "cross_site": cross_site_matrix(models),
         **({"routing": routing} if routing else {}),
         "cases_csv": CSV_NAME,
     }

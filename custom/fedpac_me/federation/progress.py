@@ -49,6 +49,33 @@ def agreement_of_sites(means: Sequence[float | None]) -> dict[str, float]:
     return {f"expert_{expert}_agreement": mean for expert, mean in enumerate(means) if mean is not None}
 
 
+def latest_figures(rounds: Sequence[RoundRecord]) -> dict[str, float]:
+    """``loss`` and ``dice``: what the sites reported last, as means over them.
+
+    The running round has neither until a site answers, and most rounds do not validate; whoever looks in between wants
+    to see figures all the same.
+    """
+    reported = [mean_metrics(record.metrics) for record in rounds]
+    names = {"loss": "mean_train_loss", "dice": "mean_dice_mean"}
+    found = {short: [means[name] for means in reported if name in means] for short, name in names.items()}
+    return {short: values[-1] for short, values in found.items() if values}
+
+
+def round_figures(record: RoundRecord) -> dict[str, float]:
+    """The round at the server in figures, by the names of their curves.
+
+    Who took part, seconds, bytes, means over the sites of what they reported, and how the experts were used.
+    """
+    counts = {"accepted": len(record.accepted), "rejected": len(record.rejected), "abstained": len(record.abstained)}
+    cost = {"seconds": record.seconds, "bytes_up": record.bytes_up, "bytes_down": record.bytes_down}
+    figures = counts | cost | mean_metrics(record.metrics)
+    if record.expert_mass:
+        figures |= {f"expert_mass/{expert}": mass for expert, mass in enumerate(record.expert_mass)}
+        figures |= {"routing_entropy": record.routing_entropy, "dead_experts": len(record.dead_experts)}
+        figures |= agreement_of_sites(record.agreement)
+    return figures
+
+
 def mean_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The mean over sites of every metric that any of them reported, as ``mean_<name>``."""
     figures: dict[str, list[float]] = {}

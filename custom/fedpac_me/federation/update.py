@@ -114,7 +114,12 @@ def payload_bytes(contribution: Contribution) -> int:
     diff = contribution.diff if type(contribution) is Contribution else None
     if type(diff) is not dict or any(type(value) is not np.ndarray for value in diff.values()):
         return 0
-    return sum(value.nbytes for value in diff.values())
+    return array_bytes(diff)
+
+
+def array_bytes(arrays: Mapping[str, np.ndarray]) -> int:
+    """Bytes of the arrays' values: what travels before compression and encryption."""
+    return sum(value.nbytes for value in arrays.values())
 
 
 def _checked(

@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import statistics
 
-from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
-from nvflare.apis.utils.analytix_utils import create_analytic_dxo, send_analytic_dxo
 from nvflare.app_common.abstract.aggregator import Aggregator
 from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
@@ -24,11 +22,12 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.federation.ledger import Ledger, RoundRecord
-from fedpac_me.federation.progress import agreement_of_sites, round_line
+from fedpac_me.federation.progress import latest_figures, round_figures, round_line
 from fedpac_me.federation.run_state import RunState
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution
 from fedpac_me.flare.error_reply import reason_of
+from fedpac_me.flare.figures import send_figures
 from fedpac_me.flare.site_context import site_folder
 
 progress_logger = logging.getLogger("fedpac_me.progress")
@@ -89,7 +88,7 @@ class ExpertWiseAggregator(Aggregator):
         elif event_type == InfoCollector.EVENT_TYPE_GET_STATS:
             collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
             if collector is not None:
-                collector.add_info("FedPAC-ME", self._server.progress)
+                collector.add_info("FedPAC-ME", self._server.progress | latest_figures(self._ledger.rounds))
 
     def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
         """Check one site's update fully, then add it. False when it is refused or the site abstains."""
@@ -166,7 +165,7 @@ class ExpertWiseAggregator(Aggregator):
             self.log_warning(fl_ctx, f"Update of {site} refused: {reason}")
 
     def _publish(self, fl_ctx: FLContext, record: RoundRecord) -> None:
-        """Ledger to disk, one line to the console, scalars to TensorBoard; stop when rounds keep failing."""
+        """Ledger to disk, one line to the console, figures to whoever receives them; stop when rounds keep failing."""
         self._ledger.signature = self._server.signature
         self._ledger.add(record)
         self._save_ledger(fl_ctx)
@@ -174,7 +173,9 @@ class ExpertWiseAggregator(Aggregator):
         rounds = fl_ctx.get_prop(AppConstants.START_ROUND, 0) + to_do if to_do else record.round + 1
         mean_seconds = statistics.mean(line.seconds for line in self._ledger.rounds)
         progress_logger.info(round_line(record, rounds, mean_seconds))
-        self._send_to_tensorboard(fl_ctx, record)
+        drift = self._server.prototypes.drift if self._server.prototypes is not None else None
+        figures = round_figures(record) | ({} if drift is None else {"prototype_drift": drift})
+        send_figures(self, fl_ctx, figures, record.round)
         if self._server.failed_rounds_in_a_row >= self.abort_after_failed_rounds:
             self.system_panic(
                 f"{self._server.failed_rounds_in_a_row} rounds in a row had fewer than {self.quorum} usable updates. "
@@ -184,20 +185,6 @@ class ExpertWiseAggregator(Aggregator):
 
     def _save_ledger(self, fl_ctx: FLContext) -> None:
         self._ledger.save(site_folder(fl_ctx) / "ledger.json")
-
-    def _send_to_tensorboard(self, fl_ctx: FLContext, record: RoundRecord) -> None:
-        values = {"accepted": len(record.accepted), "rejected": len(record.rejected), "seconds": record.seconds}
-        if record.expert_mass:
-            values |= {f"expert_mass/{expert}": mass for expert, mass in enumerate(record.expert_mass)}
-            values |= {"routing_entropy": record.routing_entropy, "dead_experts": len(record.dead_experts)}
-            values |= agreement_of_sites(record.agreement)
-        if self._server.prototypes is not None and self._server.prototypes.drift is not None:
-            values["prototype_drift"] = self._server.prototypes.drift
-        for tag, value in values.items():
-            dxo = create_analytic_dxo(
-                tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=record.round
-            )
-            send_analytic_dxo(self, dxo, fl_ctx)
 
 
 def _peer(fl_ctx: FLContext) -> str:

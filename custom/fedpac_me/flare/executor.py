@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -16,16 +15,17 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
-from nvflare.apis.utils.analytix_utils import create_analytic_dxo, send_analytic_dxo
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.widgets.info_collector import InfoCollector
 
 from fedpac_me.code_version import skew
 from fedpac_me.config import parse_config
+from fedpac_me.flare.figures import send_figures
 from fedpac_me.flare.key_search import TASK_STYLE
 from fedpac_me.flare.refusal import refusal_of, refuse
 from fedpac_me.flare.site_context import site_folder, site_settings, site_states
 from fedpac_me.learning.site import SCANS_FOLDER, Site
+from fedpac_me.learning.site_progress import evaluation_sentence, ready_sentence, round_figures, round_sentence
 from fedpac_me.learning.trainer import TrainingFailed, TrainingStopped
 
 
@@ -83,7 +83,10 @@ class FedPacMeExecutor(Executor):
                 collector.add_info("FedPAC-ME site", dict(self._progress))
 
     def _answer(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        answer = self._get_site(fl_ctx).answer(from_shareable(shareable).data)
+        question = from_shareable(shareable).data
+        answer = self._get_site(fl_ctx).answer(question)
+        told = "answered in sums and centres" if answer else "no training scans, nothing to say"
+        self.log_info(fl_ctx, f"Asked about the style of the training scans ({question['ask']}): {told}.")
         return DXO(DataKind.STATISTICS, data=answer or {}).to_shareable()
 
     def _train(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
@@ -93,22 +96,25 @@ class FedPacMeExecutor(Executor):
         update = site.train(
             model.data, round_number, lambda: abort_signal.triggered, server_meta=model.get_meta_props() or {}
         )
-        metrics = update.meta["metrics"]
-        routed = {f"expert_{e}_scans": mass for e, mass in enumerate(update.meta.get("expert_mass", []))}
-        self._progress = {"round": round_number, "site": site.name, "role": site.role, **metrics, **routed}
-        self._send_to_tensorboard(fl_ctx, {**metrics, **routed, "seconds": update.meta["seconds"]}, round_number)
+        figures = round_figures(update, model.data)
+        self._progress = {"round": round_number, "site": site.name, "role": site.role, **figures}
+        send_figures(self, fl_ctx, figures, round_number)
+        self.log_info(fl_ctx, round_sentence(site, round_number, update, model.data))
         return DXO(DataKind.WEIGHT_DIFF, data=update.diff, meta=update.meta).to_shareable()
 
     def _validate(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         model_name = shareable.get_header(AppConstants.MODEL_OWNER, "model")
         site = self._get_site(fl_ctx)
         evaluation = site.evaluate(from_shareable(shareable).data, model_name, lambda: abort_signal.triggered)
+        self.log_info(fl_ctx, evaluation_sentence(model_name, evaluation))
         return DXO(DataKind.METRICS, data=evaluation).to_shareable()
 
     def _submit_model(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        weights = self._get_site(fl_ctx).own_weights()
+        weights = self._get_site(fl_ctx).local_weights()
         if weights is None:
+            self.log_info(fl_ctx, "Asked for the model trained here: there is none.")
             return make_reply(ReturnCode.EMPTY_RESULT)
+        self.log_info(fl_ctx, "Asked for the model trained here: sends it, for an evaluation at every site.")
         return DXO(DataKind.WEIGHTS, data=weights).to_shareable()
 
     def _get_site(self, fl_ctx: FLContext) -> Site:
@@ -122,9 +128,5 @@ class FedPacMeExecutor(Executor):
                     f"This site has no state of job {self.resumes}: it goes on with a fresh optimiser, and without "
                     "what its model had of its own.",
                 )
+            self.log_info(fl_ctx, ready_sentence(self._site))
         return self._site
-
-    def _send_to_tensorboard(self, fl_ctx: FLContext, values: dict[str, float], step: int) -> None:
-        for tag, value in values.items():
-            dxo = create_analytic_dxo(tag=tag, value=float(value), data_type=AnalyticsDataType.SCALAR, global_step=step)
-            send_analytic_dxo(self, dxo, fl_ctx)

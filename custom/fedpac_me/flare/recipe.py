@@ -13,7 +13,6 @@ from nvflare.app_common.widgets.validation_json_generator import ValidationJsonG
 from nvflare.app_common.workflows.cross_site_model_eval import CrossSiteModelEval
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from nvflare.app_opt.pt.file_model_locator import PTFileModelLocator
-from nvflare.app_opt.tracking.tb.tb_receiver import TBAnalyticsReceiver
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
 
@@ -30,6 +29,7 @@ from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.resume import ResumeController, RunStateKeeper
 from fedpac_me.flare.returning_sites import KnownSites
 from fedpac_me.flare.selector import BestModelSelector
+from fedpac_me.flare.tracking import add_receivers
 
 PERSISTOR = "persistor"
 """The component of the server's whose arguments hold the whole config."""
@@ -47,12 +47,21 @@ class FedPacMeRecipe(Recipe):
         name: name of the job.
         installed: leave the package out of the job; server and sites must have it installed and allowed.
         resume: the file of the ``RunState`` to go on from.
+        mlflow: tracking URI of an MLflow server that gets the figures of every round, too.
     """
 
-    def __init__(self, config: Config, name: str, installed: bool = False, resume: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        installed: bool = False,
+        resume: Path | None = None,
+        mlflow: str | None = None,
+    ) -> None:
         job = FedJob(name=name, min_clients=max(1, config.federation.quorum))
         self._code = bundle_package(job, installed)
         _add_server_components(job, config)
+        add_receivers(job, mlflow)
         state = None if resume is None else RunState.read(resume)
         if resume is not None:
             job.add_file_to_server(str(resume), app_folder_type="config")
@@ -79,12 +88,11 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
     job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id=_SELECTOR)
     job.to_server(RunStateKeeper(config.to_dict()), id=_RUN_STATE)
-    job.to_server(TBAnalyticsReceiver(), id="tensorboard")
     job.to_server(ValidationJsonGenerator(), id="results")
 
 
 def _add_workflows(job: FedJob, config: Config, start: int) -> None:
-    shares_nothing = config.federation.share == "nothing"
+    submits = config.federation.share == "nothing" or config.evaluation.local_models
     job.to_server(
         ScatterAndGather(
             # A round waits for every living site; the aggregator's quorum decides what is enough.
@@ -101,7 +109,7 @@ def _add_workflows(job: FedJob, config: Config, start: int) -> None:
     job.to_server(
         CrossSiteModelEval(
             model_locator_id=_LOCATOR,
-            submit_model_task_name=AppConstants.TASK_SUBMIT_MODEL if shares_nothing else "",
+            submit_model_task_name=AppConstants.TASK_SUBMIT_MODEL if submits else "",
         ),
         id="evaluation",
     )

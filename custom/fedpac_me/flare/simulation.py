@@ -41,12 +41,14 @@ def simulate(
     log_config: Path,
     installed: bool = False,
     resume: Path | None = None,
+    mlflow: str | None = None,
 ) -> Path:
     """Run ``config`` on the sites below ``data``; returns the run's folder ``runs/name``.
 
     Args:
         installed: the job carries no code, as at sites that have the package installed.
         resume: the file of the ``RunState`` to go on from, below the folder of the run that left it.
+        mlflow: see ``FedPacMeRecipe``.
 
     Raises:
         InputError: a path has a space.
@@ -58,7 +60,7 @@ def simulate(
     def make_recipe() -> Recipe:
         if installed:
             allow_installed_package(runs.resolve() / name)
-        return FedPacMeRecipe(config, name, installed, resume)
+        return FedPacMeRecipe(config, name, installed, resume, mlflow)
 
     with _data_root(config, data) as root, _earlier_run(resume):
         return simulate_recipe(make_recipe, name, runs, root, threads, log_config, watched)

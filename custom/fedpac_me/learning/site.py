@@ -36,6 +36,7 @@ from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair
 from fedpac_me.learning.device import choose_device
 from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
+from fedpac_me.learning.local_model import load_local_model, save_local_model
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
@@ -126,6 +127,8 @@ class Site:
         self._save_state(round_number)
         if self._keeps_own_model:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
+        if self.config.evaluation.local_models and round_number == self.config.federation.rounds - 1:
+            save_local_model(self._states, get_weights(self.trainer.model))
         diff, facts = self._learned(weights, experts)
         return SiteUpdate(diff, self._meta(weights, metrics, start, steps=result.steps, **facts))
 
@@ -153,12 +156,16 @@ class Site:
         owned.draw(self._folder, model_name)
         return {"role": self.role, "cases": with_pair_matching(rows, encoded)}
 
-    def own_weights(self) -> dict[str, np.ndarray] | None:
-        """The site's own model where nothing is shared; ``None`` before its first round or when it never trains."""
+    def local_weights(self) -> dict[str, np.ndarray] | None:
+        """The model trained here, for an evaluation at every site; ``None`` when it never trains or may not leave.
+
+        Where nothing is shared, the site's own model; otherwise, where ``evaluation.local_models`` allows it, the
+        shared weights as the last round left them, without what a site keeps for itself.
+        """
+        if not self._keeps_own_model:
+            return load_local_model(self._states)
         state = SiteState.load(self._states, torch.device("cpu"))
-        if state is None or not self._keeps_own_model:
-            return None
-        return {name: value.numpy() for name, value in state.weights.items()}
+        return {name: value.numpy() for name, value in state.weights.items()} if state is not None else None
 
     @property
     def crops(self) -> TrainingCrops:
