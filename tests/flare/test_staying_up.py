@@ -23,7 +23,7 @@ SITE = "site-2"
 """The one to which everything happens."""
 
 ROUNDS = 28
-LIMIT = 10
+LIMIT = 20
 """Seconds after which a round closes without the late."""
 
 A_MINUTE = 60
