@@ -177,6 +177,8 @@ def _configure(args: argparse.Namespace) -> None:
 
     if args.data is not None and not is_site(args.kit):
         raise InputError(f"{args.kit} is not the kit of a hospital: it has no startup/fed_client.json.")
+    if args.no_code and not (is_server(args.kit) or is_site(args.kit)):
+        raise InputError(f"{args.kit} is the kit of neither a hospital nor a server: jobs do not run there.")
     if is_server(args.kit) or is_site(args.kit):
         configure_kit(args.kit)
         if args.no_code:

@@ -75,7 +75,7 @@ def careless(server):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"require_signed_jobs": False}))
     resources = json.loads((server / "local/resources.json").read_text())
     (scheduler,) = [part for part in resources["components"] if part["id"] == "job_scheduler"]
-    scheduler["args"] |= {"min_schedule_interval": 1.0, "max_schedule_interval": 1.0}
+    scheduler["args"] |= {"min_schedule_interval": 1.0, "max_schedule_interval": 1.0, "max_schedule_count": 1000}
     (server / "local/resources.json").write_text(json.dumps(resources))
 
 
@@ -175,9 +175,9 @@ def test_the_server_ends_the_connection_of_a_certificate_that_is_not_its_federat
             # By TLS 1.3 a client learns what the server thinks of it when it first reads.
             secured.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = secured.recv(16)
-        except ssl.SSLError as refusal:
-            answer = str(refusal).encode()
-    assert answer.startswith(b"HTTP/1.1") if welcome else b"UNKNOWN_CA" in answer
+        except OSError:
+            answer = b""
+    assert answer.startswith(b"HTTP/1.1") == welcome
 
 
 @pytest.fixture(scope="module")
@@ -198,16 +198,14 @@ def test_an_update_whose_layers_a_filter_left_out_is_refused_with_the_name_of_on
 def tampered(federation, tiny_config, lead, other):
     """What watching says of jobs that were changed in the server's store after a lead had signed them."""
     harms = {"changed": change_a_file, "added": add_a_file, "forged": forge_with(other.kit("lead")), "bared": unsign}
-    ids = {}
-    for name in harms:
-        job = wait_in_store(export(federation, tiny_config, name, "--installed"))
-        ids[name] = federation.submit(job, *lead)
-    stored = {name: federation.kit("server") / "jobs-storage" / job_id for name, job_id in ids.items()}
+    told = {}
     for name, harm in harms.items():
-        change(stored[name], harm)
-    for name in harms:
-        until(lambda name=name: release(stored[name]), f"the job {name} taken up")
-    return {name: federation.script("watch", job_id, *lead) for name, job_id in ids.items()}
+        job_id = federation.submit(wait_in_store(export(federation, tiny_config, name, "--installed")), *lead)
+        stored = federation.kit("server") / "jobs-storage" / job_id
+        change(stored, harm)
+        until(lambda stored=stored: release(stored), f"the job {name} taken up")
+        told[name] = federation.script("watch", job_id, *lead)
+    return told
 
 
 def change_a_file(app: Path) -> None:

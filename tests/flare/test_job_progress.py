@@ -67,15 +67,22 @@ def test_who_may_not_read_the_log_gets_the_figures_as_they_change():
 def test_the_reason_is_the_logs_last_error_or_what_the_scheduler_says():
     error = "2026-01-01 10:00:00,000 - ServerRunner - ERROR - no quorum"
     assert JobProgress(Session([error]), "id", print).reason({}) == "no quorum"
-    meta = {"schedule_history": ["first", "no site"], "job_deploy_detail": ["server: OK", "site-1: denied"]}
+    meta = {
+        "schedule_history": ["first", "no site"],
+        "job_deploy_detail": ["server: OK", "site-1: NVFLARE_ERROR: denied"],
+    }
     assert JobProgress(Session([""]), "id", print).reason(meta) == "no site; site-1: denied"
 
 
 def test_who_may_not_read_the_log_is_told_why_a_job_was_not_deployed_and_else_where_the_log_is():
-    meta = {"schedule_history": ["scheduled"], "job_deploy_detail": ["server: OK", "site-1: denied"]}
+    meta = {"schedule_history": ["scheduled"], "job_deploy_detail": ["server: OK", "site-1: NVFLARE_ERROR: denied"]}
     assert JobProgress(Session(), "id", print).reason(meta) == "scheduled; site-1: denied"
     for other in ({}, meta | {"status": "FINISHED:EXECUTION_EXCEPTION"}):
         assert "workspace/log.txt" in JobProgress(Session(), "id", print).reason(other)
+
+
+def test_no_reason_is_said_to_be_none():
+    assert JobProgress(Session([""]), "id", print).reason({}) == "The server gives no reason."
 
 
 def test_a_job_that_broke_off_without_a_word_is_said_to_have_been_killed():

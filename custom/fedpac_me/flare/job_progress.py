@@ -16,6 +16,7 @@ from nvflare.fuel.flare_api.api_spec import (
     TargetType,
 )
 from nvflare.fuel.flare_api.flare_api import Session
+from nvflare.private.defs import ERROR_MSG_PREFIX
 
 from fedpac_me.flare.job_log import last_error, told_by
 
@@ -58,12 +59,15 @@ class JobProgress:
         error = last_error(log or "")
         if error:
             return error
-        failed = [line for line in meta.get(JobMetaKey.JOB_DEPLOY_DETAIL.value) or [] if not line.endswith(": OK")]
+        deployed = [
+            line.replace(ERROR_MSG_PREFIX + ": ", "") for line in meta.get(JobMetaKey.JOB_DEPLOY_DETAIL.value) or []
+        ]
+        failed = [line for line in deployed if not line.endswith(": OK")]
         broken_off = meta.get(JobMetaKey.STATUS.value) in _BROKEN_OFF
         if log is None and (broken_off or not failed):
             return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
-        told = meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or ["The server gives no reason."]
-        return "; ".join([_NO_WORD if broken_off else told[-1], *failed])
+        told = [_NO_WORD] if broken_off else (meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or [])[-1:]
+        return "; ".join([*told, *failed]) or "The server gives no reason."
 
     def _lines_of_log(self) -> list[str] | None:
         log = self._log()
