@@ -62,8 +62,10 @@ def test_after_a_figure_that_mlflow_does_not_take_the_round_does_not_wait_for_it
 
     monkeypatch.setattr(mlflow_receiver.MLflowReceiver, "save", fail)
     receiver = mlflow_receiver.SitesAndServerMLflowReceiver("http://tracking.example:5000")
+    receiver.run_ids["site-1"] = "a run"
     for step in (0, 0, 1, 1, 1, 2):
         figure = create_analytic_dxo("loss", 1.0, AnalyticsDataType.SCALAR, global_step=step).to_shareable()
+        receiver.save(FLContext(), figure, "a site that joined later")
         try:
             receiver.save(FLContext(), figure, "site-1")
         except ConnectionError:

@@ -39,9 +39,13 @@ class SitesAndServerMLflowReceiver(ServerNamed, MLflowReceiver):
         super().initialize(fl_ctx)
 
     def save(self, fl_ctx: FLContext, shareable: Shareable, record_origin: str) -> None:
-        """Send one figure. After one that fails, the others of its round are dropped: each would wait as long."""
+        """Send one figure. After one that fails, the others of its round are dropped: each would wait as long.
+
+        A site that joined after the job began has no run in MLflow.
+        """
         round_number = from_shareable(shareable).data.get(TrackConst.GLOBAL_STEP_KEY)
-        if round_number is not None and round_number == self._given_up:
+        too_late = round_number is not None and round_number == self._given_up
+        if too_late or record_origin not in self.run_ids:
             return
         try:
             super().save(fl_ctx, shareable, record_origin)
