@@ -6,6 +6,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from nvflare.apis.analytix import AnalyticsDataType
+from nvflare.apis.dxo import from_shareable
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.utils.analytix_utils import create_analytic_dxo
 
 from fedpac_me.config import load_config
 from fedpac_me.flare import tracking
@@ -44,6 +48,29 @@ def test_what_is_no_tracking_uri_is_refused(train_module, tiny_config, monkeypat
     monkeypatch.setattr(tracking, "find_spec", lambda name: "found")
     assert train_module.main(["--config", str(tiny_config), "--export", "--mlflow", uri]) == 2
     assert "wants a tracking URI such as" in capsys.readouterr().err
+
+
+def test_after_a_figure_that_mlflow_does_not_take_the_round_does_not_wait_for_its_others(monkeypatch):
+    pytest.importorskip("mlflow", reason=NEEDS)
+    from fedpac_me.flare import mlflow_receiver
+
+    tried: list[int] = []
+
+    def fail(self, fl_ctx, shareable, record_origin) -> None:
+        tried.append(from_shareable(shareable).data["global_step"])
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(mlflow_receiver.MLflowReceiver, "save", fail)
+    receiver = mlflow_receiver.SitesAndServerMLflowReceiver("http://tracking.example:5000")
+    receiver.run_ids["site-1"] = "a run"
+    for step in (0, 0, 1, 1, 1, 2):
+        figure = create_analytic_dxo("loss", 1.0, AnalyticsDataType.SCALAR, global_step=step).to_shareable()
+        receiver.save(FLContext(), figure, "a site that joined later")
+        try:
+            receiver.save(FLContext(), figure, "site-1")
+        except ConnectionError:
+            continue  # FLARE logs it
+    assert tried == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from typing import Any
 from fedpac_me.evaluation.summary import site_order
 from fedpac_me.labels import REGIONS
 
-KEYS = ("mean", *REGIONS)
-"""The matrices, in the order in which a page shows them."""
+_KEYS = ("mean", *REGIONS)
 
 
 def cross_site_matrix(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def cross_site_matrix(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
         "sites": [{"site": site, "role": roles[site]} for site in sites],
         "dice": {
             key: [[_dice(summary["sites"].get(site), key) for site in sites] for summary in models.values()]
-            for key in KEYS
+            for key in _KEYS
         },
     }
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE, TrackConst
+from nvflare.apis.dxo import from_shareable
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
 from nvflare.app_common.widgets.convert_to_fed_event import FED_EVENT_PREFIX
 from nvflare.app_opt.tracking.mlflow.mlflow_receiver import MLflowReceiver
 
@@ -28,12 +30,28 @@ class SitesAndServerMLflowReceiver(ServerNamed, MLflowReceiver):
         tags: dict = {TrackConst.EXPERIMENT_TAGS: {}, TrackConst.RUN_TAGS: {}}  # it prints that it misses them
         events = [ANALYTIC_EVENT_TYPE, FED_EVENT_PREFIX + ANALYTIC_EVENT_TYPE]
         super().__init__(tracking_uri=tracking_uri, kw_args=names | tags, events=events)
+        self._given_up: int | None = None
 
     def initialize(self, fl_ctx: FLContext) -> None:
         """Opens the runs. A tracking server that does not answer shall cost a round seconds, not MLflow's minutes."""
         for name, value in _IMPATIENT.items():
             os.environ.setdefault(name, value)
         super().initialize(fl_ctx)
+
+    def save(self, fl_ctx: FLContext, shareable: Shareable, record_origin: str) -> None:
+        """Send one figure. After one that fails, the others of its round are dropped: each would wait as long.
+
+        A site that joined after the job began has no run in MLflow.
+        """
+        round_number = from_shareable(shareable).data.get(TrackConst.GLOBAL_STEP_KEY)
+        too_late = round_number is not None and round_number == self._given_up
+        if too_late or record_origin not in self.run_ids:
+            return
+        try:
+            super().save(fl_ctx, shareable, record_origin)
+        except Exception:
+            self._given_up = round_number
+            raise
 
     def _mlflow_setup(self, artifacts: str, experiment: str, tags: dict, sites: list[str], fl_ctx: FLContext) -> None:
         super()._mlflow_setup(artifacts, experiment, tags, [*sites, SERVER], fl_ctx)
