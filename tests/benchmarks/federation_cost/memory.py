@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does any process of a federation grow from round to round?"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import linregress
+
+from federation_cost.effort import Effort
+from federation_cost.environments import TEMPLATE, made_data, run_in, say, stopped
+from federation_cost.figures import mebibytes
+from federation_cost.job import TINY, write_job
+from federation_cost.watch import MemoryWatch, resident_of_federation
+from fedpac_me.flare.local_federation import LocalFederation
+from fedpac_me.flare.poc import start_poc
+from poc_tools import free_port
+from round_overhead import round_times
+
+SITES = 2
+TITLE = "Memory over many rounds"
+STOCK = "nvflare.app_common.aggregators.intime_accumulate_model_aggregator.InTimeAccumulateWeightedAggregator"
+_KIB = 1024
+
+
+def measure(folder: Path, effort: Effort) -> dict[str, Any]:
+    """Slope and level by aggregator and process."""
+    config = {**TINY, "federation": {"rounds": effort.memory_rounds}}
+    jobs = {
+        "this project's aggregator": write_job(folder / "jobs", "ours", config, aggregator=None),
+        "FLARE's stock aggregator": write_job(
+            folder / "jobs", "stock", config, aggregator=STOCK, arguments={"expected_data_kind": "WEIGHT_DIFF"}
+        ),
+    }
+    federation = LocalFederation(folder / "poc")
+    measured: dict[str, Any] = {"rounds": effort.memory_rounds, "warm_up": effort.warm_up_rounds}
+    for name, job in jobs.items():
+        # A federation of its own for each: what one job leaves behind must not count for the next.
+        start_poc(federation, TEMPLATE, made_data(folder / f"data-{job.name}", SITES), SITES, free_port())
+        with stopped(federation), MemoryWatch(partial(resident_of_federation, federation.workspace)) as watch:
+            say(f"{name}: {effort.memory_rounds} rounds")
+            finished = run_in(federation, job, folder)
+        times = round_times(finished.server / "log.txt")
+        ends = [times[number, "finished"] for number in range(effort.memory_rounds)]
+        measured[name] = _slopes(watch.samples, ends, effort.warm_up_rounds)
+    return measured
+
+
+def section(measured: dict[str, Any]) -> list[str]:
+    """The page's lines."""
+    names = [name for name in measured if name not in ("rounds", "warm_up")]
+    lines = [
+        f"{measured['rounds']} rounds of a POC federation with {SITES} sites that do not train and the smallest "
+        "network of the tests; each process's resident memory at the end of every round after the first "
+        f"{measured['warm_up']}, and the slope of a least-squares line through it, ± its standard error. Neighbouring "
+        "rounds resemble each other, so the true error is larger.",
+        "",
+        "| process | " + " | ".join(f"{name}: KiB a round | at the end (MiB)" for name in names) + " |",
+        "|---|" + "---|---|" * len(names),
+    ]
+    for role in measured[names[0]]:
+        cells = []
+        for name in names:
+            found = measured[name][role]
+            cells.append(f"{found['slope']:+.2f} ± {found['error']:.2f} | {mebibytes(found['last'])}")
+        lines.append(f"| {role} | {' | '.join(cells)} |")
+    return lines
+
+
+def _slopes(
+    samples: list[tuple[float, dict[str, int]]], ends: list[float], warm_up: int
+) -> dict[str, dict[str, float]]:
+    """Per process the line through its memory at the last look before each round's end."""
+    rows: dict[str, list[tuple[int, int]]] = {}
+    for number, end in list(enumerate(ends))[warm_up:]:
+        before = [found for moment, found in samples if moment <= end]
+        for role, size in (before[-1] if before else {}).items():
+            rows.setdefault(role, []).append((number, size))
+    slopes = {}
+    for role, points in sorted(rows.items()):
+        numbers, sizes = zip(*points, strict=True)
+        line = linregress(numbers, sizes)
+        slopes[role] = {"slope": line.slope / _KIB, "error": line.stderr / _KIB, "last": sizes[-1]}
+    return slopes
