@@ -18,7 +18,8 @@ from pathlib import Path
 
 from nvflare.lighter.utils import load_yaml
 
-from federation_cost.environments import TEMPLATE, Finished, made_data, run_in, say, site_names, stopped
+from federation_cost.data import empty_sites, site_names
+from federation_cost.environments import TEMPLATE, Finished, run_in, say, stopped
 from federation_cost.job import WIDTHS, sized, write_job
 from federation_cost.probe import ledger_bytes, wire_bytes
 from federation_cost.tun_link import SERVER_ADDRESS, TunLink
@@ -34,7 +35,7 @@ def main() -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     federation = LocalFederation(args.folder / "federation")
-    data = made_data(args.folder / "data", args.sites)
+    data = empty_sites(args.folder / "data", args.sites)
     provision(federation, _template(args.folder / "template.json"), data, args.sites, None)
     job = write_job(args.folder / "jobs", "link", sized(args.size, args.rounds))
     with ExitStack() as stack:

@@ -12,8 +12,9 @@ from typing import Any
 
 import psutil
 
+from federation_cost.data import empty_sites
 from federation_cost.effort import Effort
-from federation_cost.environments import Finished, made_data, run_simulator, say
+from federation_cost.environments import Finished, run_simulator, say
 from federation_cost.figures import mebibytes
 from federation_cost.job import sized, write_job
 from federation_cost.probe import overhead_seconds, read_probe
@@ -61,7 +62,7 @@ def section(measured: list[dict[str, Any]]) -> list[str]:
 def _measured(folder: Path, size: str, sites: int, effort: Effort) -> dict[str, Any]:
     """With a process a site; where that does not fit, with fewer."""
     folder.mkdir()
-    data = made_data(folder / "data", sites)
+    data = empty_sites(folder / "data", sites)
     job = write_job(folder / "jobs", "clients", sized(size, effort.client_rounds))
     for processes in sorted({sites, min(sites, _FEWER_PROCESSES)}, reverse=True):
         say(f"{sites} sites in {processes} processes, {size} parameters")

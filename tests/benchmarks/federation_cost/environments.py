@@ -61,18 +61,6 @@ class Finished:
 Run = Callable[[Path], Finished]
 
 
-def site_names(number: int) -> list[str]:
-    """As FLARE's simulator calls them."""
-    return [f"site-{index}" for index in range(1, number + 1)]
-
-
-def made_data(folder: Path, number: int) -> Path:
-    """One empty folder a hospital: an idle site reads nothing."""
-    for name in site_names(number):
-        (folder / name).mkdir(parents=True)
-    return folder
-
-
 @contextmanager
 def simulator(folder: Path, data: Path, sites: int) -> Iterator[Run]:
     """FLARE's simulator, a process a site."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from scipy.stats import linregress
 
+from federation_cost.data import tiny_sites
 from federation_cost.effort import Effort
-from federation_cost.environments import TEMPLATE, made_data, run_in, say, stopped
+from federation_cost.environments import TEMPLATE, run_in, say, stopped
 from federation_cost.figures import mebibytes
 from federation_cost.job import TINY, write_job
 from federation_cost.watch import MemoryWatch, resident_of_federation
@@ -28,17 +29,18 @@ _KIB = 1024
 def measure(folder: Path, effort: Effort) -> dict[str, Any]:
     """Slope and level by aggregator and process."""
     config = {**TINY, "federation": {"rounds": effort.memory_rounds}}
+    stock = {"expected_data_kind": "WEIGHT_DIFF"}
     jobs = {
         "this project's aggregator": write_job(folder / "jobs", "ours", config, aggregator=None),
-        "FLARE's stock aggregator": write_job(
-            folder / "jobs", "stock", config, aggregator=STOCK, arguments={"expected_data_kind": "WEIGHT_DIFF"}
-        ),
+        "FLARE's stock aggregator": write_job(folder / "jobs", "stock", config, aggregator=STOCK, arguments=stock),
+        "this project's sites too": write_job(folder / "jobs", "training", config, executor=None, aggregator=None),
     }
+    data = tiny_sites(folder / "data", SITES)
     federation = LocalFederation(folder / "poc")
     measured: dict[str, Any] = {"rounds": effort.memory_rounds, "warm_up": effort.warm_up_rounds}
     for name, job in jobs.items():
         # A federation of its own for each: what one job leaves behind must not count for the next.
-        start_poc(federation, TEMPLATE, made_data(folder / f"data-{job.name}", SITES), SITES, free_port())
+        start_poc(federation, TEMPLATE, data, SITES, free_port())
         with stopped(federation), MemoryWatch(partial(resident_of_federation, federation.workspace)) as watch:
             say(f"{name}: {effort.memory_rounds} rounds")
             finished = run_in(federation, job, folder)
@@ -52,10 +54,10 @@ def section(measured: dict[str, Any]) -> list[str]:
     """The page's lines."""
     names = [name for name in measured if name not in ("rounds", "warm_up")]
     lines = [
-        f"{measured['rounds']} rounds of a POC federation with {SITES} sites that do not train and the smallest "
-        "network of the tests; each process's resident memory at the end of every round after the first "
-        f"{measured['warm_up']}, and the slope of a least-squares line through it, ± its standard error. Neighbouring "
-        "rounds resemble each other, so the true error is larger.",
+        f"{measured['rounds']} rounds of a POC federation with {SITES} sites and a network of the tests' size. The "
+        "sites do not train; in the last columns they do, two steps a round. Each process's resident memory at the "
+        f"end of every round after the first {measured['warm_up']}, and the slope of a least-squares line through it, "
+        "± its standard error. Neighbouring rounds resemble each other, so the true error is larger.",
         "",
         "| process | " + " | ".join(f"{name}: KiB a round | at the end (MiB)" for name in names) + " |",
         "|---|" + "---|---|" * len(names),

@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from federation_cost.data import empty_sites
 from federation_cost.effort import Effort
-from federation_cost.environments import ENVIRONMENTS, Finished, made_data, say
+from federation_cost.environments import ENVIRONMENTS, Finished, say
 from federation_cost.figures import megabytes
 from federation_cost.job import sized, write_job
 from federation_cost.probe import ledger_bytes, overhead_seconds, read_probe, wire_bytes
@@ -18,7 +19,7 @@ TITLE = "A round outside the sites' work"
 
 def measure(folder: Path, effort: Effort) -> dict[str, Any]:
     """By environment and size of the network."""
-    data = made_data(folder / "data", SITES)
+    data = empty_sites(folder / "data", SITES)
     jobs = {
         size: write_job(folder / "jobs", f"rounds{number}", sized(size, effort.rounds))
         for number, size in enumerate(effort.sizes)
@@ -55,9 +56,9 @@ def section(measured: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "Most of the overhead is FLARE's: a site that has answered asks for work every two seconds or so. POC kits "
-        "speak mutual TLS as provisioned ones do. Beyond the arrays the wire carries a few hundred bytes a tensor, TLS "
-        "and heartbeats.",
+        "Most of the overhead is FLARE's: it has a site that has answered wait two seconds before it asks for more "
+        "(`task_request_interval`). POC kits speak mutual TLS as provisioned ones do. Beyond the arrays the wire "
+        "carries a few hundred bytes a tensor, TLS and heartbeats.",
     ]
 
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from cases import write_case
+from federation_cost.data import tiny_sites
 from federation_cost.effort import Effort
-from federation_cost.environments import ENVIRONMENTS, Finished, say, site_names
+from federation_cost.environments import ENVIRONMENTS, Finished, say
 from federation_cost.figures import spread
 from federation_cost.job import STAMPED, TINY, write_job
 from fedpac_me.storage import read_json
@@ -22,7 +21,7 @@ TITLE = "From submit to the first training step"
 
 def measure(folder: Path, effort: Effort) -> dict[str, Any]:
     """Seconds by environment, one entry a job."""
-    data = _data(folder / "data")
+    data = tiny_sites(folder / "data", SITES)
     job = write_job(folder / "jobs", "start", {**TINY, "federation": {"rounds": 1}}, executor=STAMPED, aggregator=None)
     measured: dict[str, Any] = {}
     for name, enter in ENVIRONMENTS.items():
@@ -55,17 +54,6 @@ def section(measured: dict[str, Any]) -> list[str]:
         "The time goes into carrying the code to the sites, starting a process for the job at each place and importing "
         f"torch and MONAI there. A site that has its task begins to train {ahead:.1f} s later.",
     ]
-
-
-def _data(folder: Path) -> Path:
-    """Sites without validation cases, so that the first thing a site does is to train."""
-    for number, name in enumerate(site_names(SITES)):
-        ids = [f"Case_{number}_{index}" for index in range(3)]
-        for index, case_id in enumerate(ids):
-            write_case(folder / name, case_id, edge=20, seed=10 * number + index)
-        split = {"train": ids[:2], "validation": [], "test": ids[2:]}
-        (folder / name / "splits.json").write_text(json.dumps(split))
-    return folder
 
 
 def _stamps(finished: Finished) -> dict[str, float]:

@@ -49,7 +49,8 @@ class IdleExecutor(Executor):
         # asarray: a product of 0-d arrays is a scalar, which the wire contract refuses.
         diff = {name: np.asarray(value * STEP) for name, value in weights.items()}
         experts = self.config["model"]["experts"]
-        meta = facts_of(weights, CASES, expert_mass=[CASES / experts] * experts)
+        mass = [CASES / experts] * experts if experts > 1 else []
+        meta = facts_of(weights, CASES, expert_mass=mass)
         return DXO(DataKind.WEIGHT_DIFF, data=diff, meta=meta | {"seconds": time.monotonic() - start})
 
     def _style(self, shareable: Shareable, site: str) -> DXO:
