@@ -84,5 +84,5 @@ def _slopes(
     for role, points in sorted(rows.items()):
         numbers, sizes = zip(*points, strict=True)
         line = linregress(numbers, sizes)
-        slopes[role] = {"slope": line.slope / _KIB, "error": line.stderr / _KIB, "last": sizes[-1]}
+        slopes[role] = {"slope": float(line.slope) / _KIB, "error": float(line.stderr) / _KIB, "last": sizes[-1]}
     return slopes
