@@ -68,7 +68,8 @@ def _write_page() -> int:
         "# A federation, measured",
         "",
         "`make bench-federation` wrote this page: what FLARE and this project add to the training. Everything ran on "
-        "one machine, so server and sites share its processor.",
+        "one machine, so server and sites share its processor. Seed 0. A site that does not train answers with a "
+        "thousandth of the model; otherwise its answer is as any site's, and the server that of every job.",
     ]
     sections = ["\n".join(_section(name, kept[name])) for name in PARTS]
     write_text(OUT, "\n\n".join(["\n".join(head), *sections]) + "\n")

@@ -63,4 +63,9 @@ def section(measured: dict[str, Any]) -> list[str]:
             f"| {size} | {len(found['seconds'])} | {complete} | {seconds:.1f} | {alone:.1f} "
             f"| {megabytes(up)}, {megabytes(wire_up)} | {megabytes(down)}, {megabytes(wire_down)} |"
         )
-    return lines
+    return [
+        *lines,
+        "",
+        "The link alone is what its rate needs for the bytes of a round, to the site and back; FLARE's waiting between "
+        "tasks, its acknowledgements over the round trip and TCP's recovery from dropped packets make the rest.",
+    ]

@@ -68,7 +68,9 @@ def section(measured: dict[str, Any]) -> list[str]:
             found = measured[name][role]
             cells.append(f"{found['slope']:+.2f} ± {found['error']:.2f} | {mebibytes(found['last'])}")
         lines.append(f"| {role} | {' | '.join(cells)} |")
-    return lines
+    steepest = (max(measured[name].items(), key=lambda item: item[1]["slope"]) for name in names)
+    told = (f"{role} by {found['slope']:.1f} with {name}" for name, (role, found) in zip(names, steepest, strict=True))
+    return [*lines, "", f"What grows most, in KiB a round: {', '.join(told)}."]
 
 
 def _slopes(
