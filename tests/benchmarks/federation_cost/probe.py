@@ -9,13 +9,14 @@ from collections.abc import Collection
 from typing import Any
 
 from federation_cost.environments import Finished
-
-PROBE = "fedpac_me/probe.jsonl"
+from federation_cost.in_job.probed_aggregator import PROBE
 
 
 def read_probe(finished: Finished) -> list[dict[str, Any]]:
     """One entry a round."""
-    return [json.loads(line) for line in (finished.server / PROBE).read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (finished.server / "fedpac_me" / PROBE).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def overhead_seconds(finished: Finished) -> float:

@@ -11,11 +11,11 @@ from federation_cost.data import tiny_sites
 from federation_cost.effort import Effort
 from federation_cost.environments import ENVIRONMENTS, Finished, say
 from federation_cost.figures import spread
+from federation_cost.in_job.stamped_executor import STAMP
 from federation_cost.job import STAMPED, TINY, write_job
 from fedpac_me.storage import read_json
 
 SITES = 4
-STAMP = "first_step.json"
 TITLE = "From submit to the first training step"
 
 

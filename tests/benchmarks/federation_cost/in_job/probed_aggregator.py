@@ -27,11 +27,13 @@ class ProbedAggregator(ExpertWiseAggregator):
     machine "here>there" its bytes sent and received, with what TLS adds, without headers and repetitions of TCP.
     """
 
+    _accept_seconds = 0.0
+
     def accept(self, shareable: Shareable, fl_ctx: FLContext) -> bool:
         """As the project's, timed."""
         start = time.perf_counter()
         accepted = super().accept(shareable, fl_ctx)
-        self._accept_seconds = getattr(self, "_accept_seconds", 0.0) + time.perf_counter() - start
+        self._accept_seconds += time.perf_counter() - start
         return accepted
 
     def aggregate(self, fl_ctx: FLContext) -> Shareable:
@@ -41,7 +43,7 @@ class ProbedAggregator(ExpertWiseAggregator):
         merged = super().aggregate(fl_ctx)
         line = {
             "cpu": time.process_time(),
-            "accept": getattr(self, "_accept_seconds", 0.0),
+            "accept": self._accept_seconds,
             "aggregate": time.perf_counter() - start,
             "resident": psutil.Process().memory_info().rss,
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB,
