@@ -26,6 +26,7 @@ from poc_tools import free_port
 
 ROOT = Path(__file__).parents[3]
 TEMPLATE = ROOT / "poc/project.yml"
+_POLL_SECONDS = 2.0
 
 
 def say(line: str) -> None:
@@ -110,11 +111,16 @@ ENVIRONMENTS: dict[str, Callable[[Path, Path, int], AbstractContextManager[Run]]
 }
 
 
-def run_in(federation: LocalFederation, job: Path, folder: Path) -> Finished:
-    """Submit a job to a running federation, wait for its end, fetch it into ``folder``."""
+def run_in(federation: LocalFederation, job: Path, folder: Path, watched: bool = False) -> Finished:
+    """Submit a job to a running federation, wait for its end, fetch it into ``folder``.
+
+    ``watched``: read the job's log all the time, as ``poc/watch.sh`` does.
+    """
     with coordinator(federation.admin_kit) as session:
         submitted = time.time()
         job_id = submit(session, job)
+        if not watched:
+            session.monitor_job_and_return_job_meta(job_id, poll_interval=_POLL_SECONDS)
         follow(session, job_id, lambda line: None)
         own = tuple(connection.laddr.port for connection in psutil.Process().net_connections("tcp"))
         fetched = fetch(session, job_id, folder / "fetched")

@@ -13,7 +13,7 @@ from federation_cost.data import tiny_sites
 from federation_cost.effort import Effort
 from federation_cost.environments import TEMPLATE, run_in, say, stopped
 from federation_cost.figures import mebibytes
-from federation_cost.job import TINY, write_job
+from federation_cost.job import NULL, STOCK, TINY, write_job
 from federation_cost.watch import MemoryWatch, resident_of_federation
 from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.poc import start_poc
@@ -22,18 +22,17 @@ from round_overhead import round_times
 
 SITES = 2
 TITLE = "Memory over many rounds"
-STOCK = "nvflare.app_common.aggregators.intime_accumulate_model_aggregator.InTimeAccumulateWeightedAggregator"
+WATCHED = "sites that train, watched"
 _KIB = 1024
 
 
 def measure(folder: Path, effort: Effort) -> dict[str, Any]:
     """Slope and level by aggregator and process."""
     config = {**TINY, "federation": {"rounds": effort.memory_rounds}}
-    stock = {"expected_data_kind": "WEIGHT_DIFF"}
     jobs = {
-        "this project's aggregator": write_job(folder / "jobs", "ours", config, aggregator=None),
-        "FLARE's stock aggregator": write_job(folder / "jobs", "stock", config, aggregator=STOCK, arguments=stock),
-        "this project's sites too": write_job(folder / "jobs", "training", config, executor=None, aggregator=None),
+        "FLARE alone": write_job(folder / "jobs", "stock", config, executor=NULL, aggregator=STOCK),
+        "this project's server": write_job(folder / "jobs", "ours", config, aggregator=None),
+        WATCHED: write_job(folder / "jobs", "training", config, executor=None, aggregator=None),
     }
     data = tiny_sites(folder / "data", SITES)
     federation = LocalFederation(folder / "poc")
@@ -43,7 +42,7 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
         start_poc(federation, TEMPLATE, data, SITES, free_port())
         with stopped(federation), MemoryWatch(partial(resident_of_federation, federation.workspace)) as watch:
             say(f"{name}: {effort.memory_rounds} rounds")
-            finished = run_in(federation, job, folder)
+            finished = run_in(federation, job, folder, watched=name == WATCHED)
         times = round_times(finished.server / "log.txt")
         ends = [times[number, "finished"] for number in range(effort.memory_rounds)]
         measured[name] = _slopes(watch.samples, ends, effort.warm_up_rounds)
@@ -54,9 +53,11 @@ def section(measured: dict[str, Any]) -> list[str]:
     """The page's lines."""
     names = [name for name in measured if name not in ("rounds", "warm_up")]
     lines = [
-        f"{measured['rounds']} rounds of a POC federation with {SITES} sites and a network of the tests' size. The "
-        "sites do not train; in the last columns they do, two steps a round. Each process's resident memory at the "
-        f"end of every round after the first {measured['warm_up']}, and the slope of a least-squares line through it, "
+        f"{measured['rounds']} rounds of a POC federation with {SITES} sites and a network of the tests' size: with "
+        "FLARE's own aggregator and a site of twenty lines; with this project's server; and with its sites too, which "
+        "take two training steps a round while `poc/watch.sh` reads the job's log every two seconds. Each process's "
+        f"resident memory at the end of every round after the first {measured['warm_up']}, and the slope of a "
+        "least-squares line through it, "
         "± its standard error. Neighbouring rounds resemble each other, so the true error is larger.",
         "",
         "| process | " + " | ".join(f"{name}: KiB a round | at the end (MiB)" for name in names) + " |",
