@@ -87,5 +87,6 @@ def _slopes(
     for role, points in sorted(rows.items()):
         numbers, sizes = zip(*points, strict=True)
         line = linregress(numbers, sizes)
-        slopes[role] = {"slope": float(line.slope) / _KIB, "error": float(line.stderr) / _KIB, "last": sizes[-1]}
+        error = 0.0 if min(sizes) == max(sizes) else float(line.stderr)  # of what never changes it says NaN
+        slopes[role] = {"slope": float(line.slope) / _KIB, "error": error / _KIB, "last": sizes[-1]}
     return slopes
