@@ -26,7 +26,7 @@ _DEVICE = Path("/dev/net/tun")
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _LARGEST_PACKET = 65536
-_QUEUE_SECONDS = 0.2
+QUEUE_SECONDS = 0.2
 """What does not leave within this time is dropped, as a full router does, and TCP slows down."""
 
 
@@ -46,7 +46,7 @@ class Lane:
     def take(self, now: float) -> None:
         """Read one packet, and decide when it arrives."""
         packet = os.read(self.source, _LARGEST_PACKET)
-        if self._free_at - now > _QUEUE_SECONDS:
+        if self._free_at - now > QUEUE_SECONDS:
             self.dropped += len(packet)
             return
         self._free_at = max(self._free_at, now) + 8 * len(packet) / self.bits_per_second
