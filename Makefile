@@ -13,10 +13,10 @@ endif
 POC_CONFIG := app_configs/fedpac_me.json
 POC_FLAGS :=
 
-.PHONY: help install demo poc phantom test test-fast lint jobs bench clean
+.PHONY: help install demo poc phantom test test-fast lint jobs bench bench-federation clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 install: $(STAMP)  ## make .venv and install everything into it
 
@@ -51,8 +51,12 @@ jobs: install  ## every config as a FLARE job folder in build/jobs
 		$(BIN)/python jobs/train.py --config $$config --export --export-dir build/jobs || exit 1; \
 	done
 
-bench: install  ## the tables of docs/results/spine.md (about 50 minutes)
+bench: install  ## the tables of docs/results/spine.md (about 50 minutes): step, round, server, bytes, demo
+	@echo "This measures docs/results/spine.md. A federation's cost, docs/results/federation.md, is \`make bench-federation\`."
 	$(BIN)/python tests/benchmarks/spine.py
+
+bench-federation: install  ## the tables of docs/results/federation.md: start, rounds, memory, sites, slow links
+	$(BIN)/python tests/benchmarks/federation.py
 
 clean:  ## remove build leftovers; keeps data, runs and .venv
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

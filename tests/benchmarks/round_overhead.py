@@ -67,8 +67,14 @@ def _stock_run(folder: Path) -> Path:
 
 
 def _round_seconds(run: Path) -> list[float]:
-    times: dict[tuple[int, str], datetime] = {}
-    for line in (run / "server/log.txt").read_text().splitlines():
+    times = round_times(run / "server/log.txt")
+    return [times[r, "finished"] - times[r, "started"] for r in range(ROUNDS)]
+
+
+def round_times(log: Path) -> dict[tuple[int, str], float]:
+    """When (seconds since the epoch) each round ``started`` and ``finished``, by the server's log."""
+    times: dict[tuple[int, str], float] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
         if found := _STAMP.match(line):
-            times[int(found[2]), found[3]] = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f")
-    return [(times[r, "finished"] - times[r, "started"]).total_seconds() for r in range(ROUNDS)]
+            times[int(found[2]), found[3]] = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+    return times

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,23 @@ def diff_of(seed: int) -> dict[str, np.ndarray]:
     return {name: generator.normal(0, 1e-2, value.shape).astype(np.float32) for name, value in model().items()}
 
 
-def honest(site: str = "site-1", seed: int = 1, cases: int = 10, **meta: Any) -> Contribution:
-    """A contribution that must be accepted; ``meta`` replaces entries."""
+def facts_of(weights: Mapping[str, np.ndarray], cases: int, **meta: Any) -> dict[str, Any]:
+    """The meta of an update of ``weights`` that must be accepted; ``meta`` replaces entries."""
     facts = {
         "protocol": PROTOCOL,
-        "signature": signature(model()),
+        "signature": signature(weights),
         "code": "0.1.0",
         "cases": cases,
         "steps": 30,
         "expert_mass": [0.25 * cases, 0.75 * cases],
         "metrics": {"train_loss": 0.5, "dice_mean": 0.75},
     }
-    return Contribution(site, "WEIGHT_DIFF", ROUND, diff_of(seed), facts | meta)
+    return facts | meta
+
+
+def honest(site: str = "site-1", seed: int = 1, cases: int = 10, **meta: Any) -> Contribution:
+    """A contribution that must be accepted; ``meta`` replaces entries."""
+    return Contribution(site, "WEIGHT_DIFF", ROUND, diff_of(seed), facts_of(model(), cases, **meta))
 
 
 def as_bytes(diff: dict[str, np.ndarray]) -> dict[str, bytes]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fedpac_me.errors import InputError
@@ -54,21 +54,24 @@ def rehearse(federation: LocalFederation, say: Callable[[str], None]) -> None:
             federation.nvflare("preflight-check", "-p", str(kit))
             say(f"Preflight check passed: {kit.name}")
             if is_server(kit):
-                _start(kit)
+                start_kit(kit)
                 wait_until_ready(federation, [])
         for site in federation.sites:
-            _start(federation.kits / site)
+            start_kit(federation.kits / site)
         wait_until_ready(federation, federation.sites)
     except BaseException:
         end_processes(federation.workspace)
         raise
 
 
-def _start(kit: Path) -> None:
-    """Run the kit's own start script, which stays behind and keeps its process alive."""
+def start_kit(kit: Path, through: Sequence[str] = ()) -> None:
+    """Run the kit's own start script, which stays behind and keeps its process alive.
+
+    ``through``: a command in front of it, such as one that enters another network.
+    """
     with open(kit / "console.log", "ab") as log:
         subprocess.run(
-            [str(kit.resolve() / "startup" / "start.sh")],
+            [*through, str(kit.resolve() / "startup" / "start.sh")],
             env=this_python_first(),
             stdin=subprocess.DEVNULL,
             stdout=log,

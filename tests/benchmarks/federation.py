@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every figure of docs/results/federation.md: what a federation costs beside the training.
+
+python tests/benchmarks/federation.py                       all parts, one after the other
+python tests/benchmarks/federation.py start rounds          these again; the page keeps the others
+python tests/benchmarks/federation.py memory --short        shows in minutes that it works; writes no page
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from federation_cost import clients, link, memory, rounds, start
+from federation_cost.effort import FULL, SHORT, Effort
+from fedpac_me.hardware import machine, versions
+from fedpac_me.storage import read_json, write_json, write_text
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "docs/results/federation.md"
+KEPT = ROOT / "build/bench/federation.json"
+PARTS: dict[str, ModuleType] = {"start": start, "rounds": rounds, "memory": memory, "clients": clients, "link": link}
+
+
+def main() -> int:
+    """Measure, keep the figures, write the page of what has been measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {' '.join(PARTS)} (default: all)")
+    parser.add_argument("--short", action="store_true", help="a few rounds of little; prints, writes no page")
+    args = parser.parse_args()
+    unknown = [name for name in args.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in args.parts or PARTS:
+        print(f"Measuring: {name} ...", file=sys.stderr, flush=True)
+        measured = _measured(name, SHORT if args.short else FULL)
+        if args.short:
+            print("\n".join(_section(name, measured)))
+        else:
+            _keep(name, measured)
+    return 0 if args.short else _write_page()
+
+
+def _measured(name: str, effort: Effort) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="fedpac_me_bench_") as folder:
+        figures = PARTS[name].measure(Path(folder), effort)
+    return {"figures": figures, "on": date.today().isoformat(), "machine": {**machine(), **versions()}}
+
+
+def _keep(name: str, measured: dict[str, Any]) -> None:
+    write_json(KEPT, (read_json(KEPT) if KEPT.is_file() else {}) | {name: measured})
+
+
+def _write_page() -> int:
+    kept = read_json(KEPT)
+    missing = [name for name in PARTS if name not in kept]
+    if missing:
+        print(f"Not written: {OUT}; still to be measured: {', '.join(missing)}.")
+        return 1
+    head = [
+        "# A federation, measured",
+        "",
+        "`make bench-federation` wrote this page: what FLARE and this project add to the training. Everything ran on "
+        "one machine, so server and sites share its processor. Seed 0. A site that does not train answers with a "
+        "thousandth of the model; otherwise its answer is as any site's, and the server that of every job.",
+    ]
+    sections = ["\n".join(_section(name, kept[name])) for name in PARTS]
+    write_text(OUT, "\n\n".join(["\n".join(head), *sections]) + "\n")
+    print(f"Written: {OUT}")
+    return 0
+
+
+def _section(name: str, measured: dict[str, Any]) -> list[str]:
+    facts = ", ".join(f"{key} {value}" for key, value in measured["machine"].items())
+    return [
+        f"## {PARTS[name].TITLE}",
+        "",
+        f"`python tests/benchmarks/federation.py {name}`, {measured['on']}. Machine and versions: {facts}.",
+        "",
+        *PARTS[name].section(measured["figures"]),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
