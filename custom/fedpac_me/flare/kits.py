@@ -11,7 +11,8 @@ from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIS
 from nvflare.lighter.utils import update_storage_locations
 
 from fedpac_me.data.site import SETTINGS_FILE, SiteSettings, folder_settings
-from fedpac_me.storage import read_json, write_json
+from fedpac_me.data.site_sample import SAMPLE_FILE, sample_settings
+from fedpac_me.storage import read_json, write_json, write_text
 
 PACKAGE = "fedpac_me."
 """FLARE reads an entry that ends in a dot as everything below."""
@@ -30,7 +31,8 @@ def is_site(kit: Path) -> bool:
 
 
 def configure_kit(kit: Path) -> None:
-    """What a kit needs on the machine where it will run: the package allowed, and a server's jobs kept in the kit.
+    """What a kit needs on the machine where it will run: the package allowed, a server's jobs kept in the kit, and for
+    a site's engineer a sample of the settings.
 
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
     Again on another machine, this puts right what was written here. An admin's kit needs nothing.
@@ -40,6 +42,7 @@ def configure_kit(kit: Path) -> None:
         update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
     elif is_site(kit):
         allow_installed_package(kit)
+        write_text(kit / "local" / SAMPLE_FILE, sample_settings())
 
 
 def allow_installed_package(kit: Path) -> None:
