@@ -18,6 +18,8 @@ PACKAGE = "fedpac_me."
 """FLARE reads an entry that ends in a dot as everything below."""
 
 _RESOURCES = "resources.json"
+_LAUNCHERS = ("docker_launcher", "k8s_launcher", "slurm_launcher")
+"""Components by which `nvflare deploy prepare` has a kit's jobs started."""
 
 
 def is_server(kit: Path) -> bool:
@@ -30,16 +32,23 @@ def is_site(kit: Path) -> bool:
     return (kit / "startup" / "fed_client.json").is_file()
 
 
+def is_prepared(kit: Path) -> bool:
+    """Whether `nvflare deploy prepare` made the kit, for Docker, Kubernetes or Slurm."""
+    return any(part.get("id") in _LAUNCHERS for part in _resources(kit / "local").get("components", []))
+
+
 def configure_kit(kit: Path) -> None:
     """What a kit needs on the machine where it will run: the package allowed, a server's jobs kept in the kit, and for
     a site's engineer a sample of the settings.
 
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
-    Again on another machine, this puts right what was written here. An admin's kit needs nothing.
+    Again on another machine, this puts right what was written here. An admin's kit needs nothing. In a prepared kit
+    FLARE has placed the jobs, and has deleted the ``resources.json`` in which the package was allowed.
     """
     if is_server(kit):
         allow_installed_package(kit)
-        update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
+        if not is_prepared(kit):
+            update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
     elif is_site(kit):
         allow_installed_package(kit)
         write_text(kit / "local" / SAMPLE_FILE, sample_settings())
