@@ -32,7 +32,7 @@ def main(kits: list[Path]) -> int:
             verdict = "valid"
         except kubernetes_validate.ValidationError as error:
             verdict, bad = f"INVALID: {error.message}", bad + 1
-        print(f"{origin:<10}{manifest['kind']:<24}{manifest['metadata']['name']:<24}{verdict}")
+        print(f"{origin:<14}{manifest['kind']:<24}{manifest['metadata']['name']:<24}{verdict}")
     return int(bad > 0)
 
 
@@ -41,7 +41,7 @@ def manifests(kits: list[Path]) -> Iterator[tuple[str, dict]]:
     for manifest in yaml.safe_load_all(VOLUMES.read_text(encoding="utf-8")):
         yield VOLUMES.name, manifest
     for kit in kits:
-        print(f"{kit.name}: lint says {lint(str(kit / 'helm_chart'))}")
+        print(f"{kit.name:<14}{'helm lint':<48}{len(lint(kit / 'helm_chart')['errors'])} errors")
         with Chart.load(kit / "helm_chart") as chart:
             rendered = chart.render(name=kit.name, namespace=NAMESPACE)
         for text in rendered.values():
