@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``poc/provision.sh --he``: where FLARE's context for homomorphic encryption goes. TenSEAL itself is a stand-in here."""
+"""``poc/provision.sh --he``: where FLARE's context for homomorphic encryption goes; TenSEAL itself is a stand-in."""
 
 from __future__ import annotations
 
