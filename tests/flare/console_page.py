@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nvflare.lighter.utils import load_yaml
 
+from fedpac_me.flare.processes import end_processes
 from fedpac_me.flare.project_file import server_port
 from flare_tools import ROOT
 from poc_tools import free_port
@@ -31,7 +32,7 @@ _END = "--- the command has ended"
 _LONGEST_SECONDS = 1200
 
 _MASKS = (
-    (re.compile(r"\[(\s*[\"']?[\w-]+[\"']?,?\s*)*\]"), "[…]"),  # who is asked at this moment
+    (re.compile(r"\[\s*([\"']?[\w-]+[\"']?(,\s*|\s*(?=\])))*\]"), "[…]"),  # who is asked at this moment
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|(?<=/poc-)[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"(?<=ID name: )(\S+).*"), r"\1"),  # what `nvflare job monitor` says of the moment when it began
     (re.compile(r"(, )?[\"'](mean_)?(dice_\w+|train_loss)[\"']: [\d.]+"), ""),  # known once a round has been heard
@@ -95,9 +96,8 @@ def check_page(page: Path, place: Path) -> None:
             printed = shell.run(step.command)
             assert masked(printed, place) == masked(step.output, place), f"$ {step.command}\n{printed}"
     finally:
-        for work in ("build/poc", "build/federation"):
-            shell.run(f"poc/down.sh --work {work}")
         shell.close()
+        end_processes(place)
 
 
 def masked(output: str, place: Path) -> list[str]:
@@ -141,6 +141,7 @@ class Shell:
         return "".join(lines)
 
     def close(self) -> None:
-        """End the shell."""
+        """End the shell and what it runs in the background."""
+        self.run("kill $(jobs -p)")
         self._process.stdin.close()
         self._process.wait(timeout=60)
