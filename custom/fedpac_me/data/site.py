@@ -31,7 +31,7 @@ from fedpac_me.errors import InputError, why_invalid
 SETTINGS_FILE = "fedpac_me.json"
 DATA_VARIABLE = "FEDPAC_ME_DATA"
 PHANTOM_FOLDER = Path("data/phantom")
-_COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*//.*$", re.MULTILINE)
 
 
 class SiteSettings(BaseModel):
