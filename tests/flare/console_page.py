@@ -26,7 +26,9 @@ NOT_RUN = "not run: "
 
 _BLOCK = re.compile(rf"(?:<!-- {NOT_RUN}(?P<reason>[^\n]+) -->\n+)?```console\n(?P<text>.*?)```", re.DOTALL)
 _COMMAND = re.compile(r"^\$ ", re.MULTILINE)
-_PORT = "8002"
+_PORT, _ANOTHER_PORT = "8002", "8012"
+"""Those that the pages name: of ``poc/project.yml``, and one that the system does not keep from whoever comes next."""
+
 _PLACE_ON_THE_PAGE = "/home/me/fedpac-me"
 _END = "--- the command has ended"
 _LONGEST_SECONDS = 1200
@@ -116,7 +118,8 @@ class Shell:
         # A make below another make announces its folder, which is not what a person sees.
         foreign = ("MAKE", "MFLAGS", "NVFLARE", "FEDPAC_ME_DATA")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        self._port = server_port(load_yaml(str(place / "poc/project.yml")))
+        port = server_port(load_yaml(str(place / "poc/project.yml")))
+        self._ports = {_PORT: str(port), _ANOTHER_PORT: str(free_port())}
         path = f"{place / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
         self._process = subprocess.Popen(
             ["bash"], cwd=place, env={**inherited, "PATH": path, "PWD": str(place), "HOME": str(place)}, text=True,
@@ -124,8 +127,9 @@ class Shell:
         )  # fmt: skip
 
     def run(self, command: str) -> str:
-        """What ``command`` prints; the port that it may name is that of the copy."""
-        command = command.replace(_PORT, str(self._port))
+        """What ``command`` prints; a port that it names is one of the copy's own."""
+        for port, own in self._ports.items():
+            command = command.replace(port, own)
         self._process.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n%s\\n' '{_END}'\n")
         self._process.stdin.flush()
         too_long = threading.Timer(_LONGEST_SECONDS, self._process.kill)
