@@ -128,8 +128,7 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What ``command`` prints; a port that it names is one of the copy's own."""
-        for port, own in self._ports.items():
-            command = command.replace(port, own)
+        command = re.sub("|".join(self._ports), lambda port: self._ports[port[0]], command)
         self._process.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n%s\\n' '{_END}'\n")
         self._process.stdin.flush()
         too_long = threading.Timer(_LONGEST_SECONDS, self._process.kill)
@@ -146,6 +145,7 @@ class Shell:
 
     def close(self) -> None:
         """End the shell and what it runs in the background."""
-        self.run("kill $(jobs -p)")
+        if self._process.poll() is None:
+            self.run("kill $(jobs -p)")
         self._process.stdin.close()
         self._process.wait(timeout=60)
