@@ -31,6 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     up = _command(commands, "up", _up, "prepare and start a server and the first N hospitals")
     make = _command(commands, "provision", _provision, "make the kits of a federation", KITS)
     make.add_argument("--project", type=Path, default=TEMPLATE, help="who takes part (default: poc/project.yml)")
+    make.add_argument("--he", action="store_true", help="with a context for homomorphic encryption (needs TenSEAL)")
     _command(commands, "rehearse", _rehearse, "check the kits and start them all on this machine", KITS)
     where = f"${DATA_VARIABLE}, else {PHANTOM_FOLDER}, written if missing"
     for command in (up, make):
@@ -95,7 +96,7 @@ def _provision(args: argparse.Namespace) -> None:
     from fedpac_me.flare.provisioned import provision
 
     federation = LocalFederation(args.work)
-    provision(federation, args.project, args.data or _usual_data(), args.sites, args.port)
+    provision(federation, args.project, args.data or _usual_data(), args.sites, args.port, args.he)
     for kit in sorted(federation.kits.iterdir()):
         _say(f"Kit: {kit}")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -29,7 +30,8 @@ def why_invalid(error: Exception) -> str:
 def exit_code(act: Callable[[], int | None], failures: tuple[type[Exception], ...] = ()) -> int:
     """Do what a command is for. 0, or what ``act`` returns: done. 1: one of ``failures``. 2: bad input.
 
-    What went wrong is told in a sentence on the standard error stream.
+    What went wrong is told in a sentence on the standard error stream. A reader who has seen enough, such as
+    ``head``, ends the command without a word.
     """
     try:
         return act() or 0
@@ -38,4 +40,8 @@ def exit_code(act: Callable[[], int | None], failures: tuple[type[Exception], ..
         return 2
     except failures as error:
         print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Python would complain again when it flushes what nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -147,6 +147,7 @@ _TENSORS: list[tuple[str, Change, str]] = [
     ("0-d", tensor(np.zeros((), np.float32)), "must have shape (2, 2), got ()"),
     *((f"dtype {dtype}", tensor(np.zeros((2, 2), dtype)), f"or float16, got {shown}") for dtype, shown in DTYPES),
     ("list", tensor([[0.0, 0.0], [0.0, 0.0]]), "must be a numpy array, got a value of type list"),
+    ("ciphertext", tensor(b"ciphertext"), "must be a numpy array, got a value of type bytes"),
     ("None", tensor(None), "must be a numpy array, got None"),
     ("scalar", tensor(np.float32(0)), "must be a numpy array, got a value of type float32"),
     ("masked array", tensor(np.ma.zeros((2, 2), np.float32)), "got a value of type MaskedArray"),

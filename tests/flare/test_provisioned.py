@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from fedpac_me.data.site_sample import sample_settings
 from fedpac_me.flare.processes import processes_of
 from poc_tools import Federation, free_port
 
@@ -74,6 +75,13 @@ def test_the_servers_jobs_stay_in_its_kit_wherever_that_goes(federation, tmp_pat
         storage = resources["snapshot_persistor"]["args"]["storage"]
         assert storage["args"]["root_dir"] == f"{kit}/snapshot-storage"
         assert resources["class_allow_list"].count("fedpac_me.") == 1
+
+
+def test_a_hospitals_kit_holds_a_sample_of_its_settings(federation):
+    for kit in federation.poc.kits.iterdir():
+        sample = kit / "local/fedpac_me.json.sample"
+        assert sample.is_file() == kit.name.startswith("site-"), kit
+        assert not sample.is_file() or sample.read_text() == sample_settings()
 
 
 @pytest.mark.parametrize("person", ["member", "it"])

@@ -8,6 +8,7 @@ Read from the first of these that exists:
 3. in the simulator only: ``data/phantom/<site name>``.
 
 Relative folders are relative to where the user stood when starting, ``$PWD``: FLARE changes the working folder.
+Lines of a settings file that begin with ``//`` are comments: a copy of ``fedpac_me.json.sample`` is a valid one.
 
 A data folder may hold ``site.json`` (the same keys) and ``splits.json`` (see ``fedpac_me.data.splits``). Where several
 sites of a simulation share one data folder, the ``splits`` of each says which of its cases are the site's.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -29,6 +31,7 @@ from fedpac_me.errors import InputError, why_invalid
 SETTINGS_FILE = "fedpac_me.json"
 DATA_VARIABLE = "FEDPAC_ME_DATA"
 PHANTOM_FOLDER = Path("data/phantom")
+_COMMENT = re.compile(r"^[ \t]*//.*$", re.MULTILINE)
 
 
 class NoSettings(InputError):
@@ -36,20 +39,29 @@ class NoSettings(InputError):
 
 
 class SiteSettings(BaseModel):
-    """Settings of one site; unknown keys are refused."""
+    """Settings of one site; unknown keys are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    What stands below each is also what ``fedpac_me.json.sample`` says of it: see ``fedpac_me.data.site_sample``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data: tuple[Path, ...]
+    """One folder, or a list of them, each with one folder a case. Only read, never written to."""
     role: Literal["train", "evaluate", "pooled"] = "train"
-    """``pooled`` exists in simulations of central training only: see ``fedpac_me.data.pooling``."""
+    """"train", or "evaluate" for a site that receives and tests every model and never trains."""
+    # "pooled" exists in simulations of central training only: see fedpac_me.data.pooling.
     device: str = "auto"
-    splits: Path | None = None
-    """A file as ``splits.json`` that stands for those of all data folders; cases it does not list are another's."""
+    """A torch device such as "cpu" or "cuda:1"; "auto" takes CUDA where there is some."""
     layout: LayoutKey | None = None
-    """How its files are named; detected case by case where the settings do not say."""
+    """How the files are named: "up-to-2022" (_t1 _t1ce _t2 _flair) or "from-2023" (-t1n -t1c -t2w -t2f), for folders
+    with files of both; null finds it out case by case."""
+    splits: Path | None = None
+    """A file as splits.json that stands for those of all data folders; cases it does not list are not the site's. null:
+    each data folder's splits.json, or a hash of each case's id where there is none."""
     cache: Path | None = None
-    """Where prepared scans stay from job to job; otherwise each job makes its own and deletes them."""
+    """Where prepared scans, which are images of patients, stay from job to job; choose a folder that is protected as
+    the data is. null: each job makes its own in its folder and deletes them at its end."""
 
 
 def find_settings(
@@ -88,7 +100,8 @@ def read_settings(path: Path) -> SiteSettings:
         InputError: not JSON, an unknown key or a wrong value.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        # A string of JSON never goes over a line's end, so a line that begins so is no part of one.
+        content = json.loads(_COMMENT.sub("", path.read_text(encoding="utf-8")))
         folders = content.pop("data", ".")
         folders = [folders] if isinstance(folders, str) else folders
         for name in ("splits", "cache"):

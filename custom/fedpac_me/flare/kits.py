@@ -15,9 +15,10 @@ from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIS
 from nvflare.lighter.utils import update_storage_locations
 
 from fedpac_me.data.site import SETTINGS_FILE, SiteSettings, folder_settings
+from fedpac_me.data.site_sample import SAMPLE_FILE, sample_settings
 from fedpac_me.flare.job_keeper import JobKeeper
 from fedpac_me.flare.returning_sites import ReturningSites
-from fedpac_me.storage import read_json, write_json
+from fedpac_me.storage import read_json, write_json, write_text
 
 PACKAGE = "fedpac_me."
 """FLARE reads an entry that ends in a dot as everything below."""
@@ -25,6 +26,8 @@ PACKAGE = "fedpac_me."
 _RESOURCES = "resources.json"
 _POLICY = "authorization.json"
 _BRING_CODE = "byoc"
+_LAUNCHERS = ("docker_launcher", "k8s_launcher", "slurm_launcher")
+"""Components by which `nvflare deploy prepare` has a kit's jobs started."""
 
 
 def is_server(kit: Path) -> bool:
@@ -37,21 +40,30 @@ def is_site(kit: Path) -> bool:
     return (kit / "startup" / "fed_client.json").is_file()
 
 
+def is_prepared(kit: Path) -> bool:
+    """Whether `nvflare deploy prepare` made the kit, for Docker, Kubernetes or Slurm."""
+    return any(part.get("id") in _LAUNCHERS for part in _resources(kit / "local").get("components", []))
+
+
 def configure_kit(kit: Path) -> None:
-    """What a kit needs on the machine where it will run: the package allowed, and a server's jobs kept in the kit.
+    """What a kit needs on the machine where it will run: the package allowed, a server's jobs kept in the kit, and for
+    a site's engineer a sample of the settings.
 
     A server also takes back sites that come back, and a site keeps its jobs' processes up.
 
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
-    Again on another machine, this puts right what was written here. An admin's kit needs nothing.
+    Again on another machine, this puts right what was written here. An admin's kit needs nothing. In a prepared kit
+    FLARE has placed the jobs, and has deleted the ``resources.json`` in which the package was allowed.
     """
     if is_server(kit):
         allow_installed_package(kit)
-        update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
+        if not is_prepared(kit):
+            update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
         _change_components(kit, _with_returning_sites)
     elif is_site(kit):
         allow_installed_package(kit)
         _change_components(kit, _with_job_keeper)
+        write_text(kit / "local" / SAMPLE_FILE, sample_settings())
 
 
 def allow_installed_package(kit: Path) -> None:

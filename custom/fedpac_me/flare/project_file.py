@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from nvflare.lighter.utils import load_yaml
 
 from fedpac_me.data.pooling import site_folders
 from fedpac_me.errors import InputError
+
+_ENCRYPTION_BUILDER = "nvflare.lighter.impl.he.HEBuilder"
 
 
 def choose_sites(data: Path, number: int | None) -> list[str]:
@@ -33,6 +36,18 @@ def fill_in(template: Path, sites: list[str], port: int | None) -> dict:
             part["fed_learn_port"] = port
     clients = [known.get(site, {"name": site, "type": "client", "org": re.sub(r"\W", "_", site)}) for site in sites]
     return {**project, "participants": [*others, *clients]}
+
+
+def with_encryption_context(project: dict) -> dict:
+    """The project with FLARE's builder of contexts for homomorphic encryption, before the one that signs what is built.
+
+    Raises:
+        InputError: TenSEAL, which the builder needs, is not installed.
+    """
+    if find_spec("tenseal") is None:
+        raise InputError("A context for homomorphic encryption needs TenSEAL: pip install 'nvflare[he]~=2.9.0'.")
+    *others, signature = project["builders"]
+    return {**project, "builders": [*others, {"path": _ENCRYPTION_BUILDER}, signature]}
 
 
 def names(project: dict, kind: str, **wanted: str) -> list[str]:

@@ -11,15 +11,25 @@ from fedpac_me.errors import InputError
 from fedpac_me.flare.kits import configure_kit, is_server, is_site, write_settings_of_all
 from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.processes import can_bind, end_processes, require_free_port, this_python_first
-from fedpac_me.flare.project_file import choose_sites, fill_in
+from fedpac_me.flare.project_file import choose_sites, fill_in, with_encryption_context
 from fedpac_me.flare.readiness import wait_until_ready
 
 
-def provision(federation: LocalFederation, template: Path, data: Path, number: int | None, port: int | None) -> None:
+def provision(
+    federation: LocalFederation,
+    template: Path,
+    data: Path,
+    number: int | None,
+    port: int | None,
+    encryption: bool = False,
+) -> None:
     """Make a kit for every participant, the sites' pointing to the folders of ``data``.
 
+    Args:
+        encryption: put a context for homomorphic encryption into the kits of server and sites.
+
     Raises:
-        InputError: there are kits already, or fewer hospitals in ``data``.
+        InputError: there are kits already, fewer hospitals in ``data``, or no TenSEAL for the encryption.
         FederationFailed: FLARE says no.
     """
     if federation.workspace.exists():
@@ -27,7 +37,10 @@ def provision(federation: LocalFederation, template: Path, data: Path, number: i
             f"{federation.workspace} holds kits already, and new ones would not speak with them. "
             "Delete the folder if none of them is in use, or choose another --work."
         )
-    federation.remember(fill_in(template, choose_sites(data, number), port), data)
+    project = fill_in(template, choose_sites(data, number), port)
+    if encryption:
+        project = with_encryption_context(project)
+    federation.remember(project, data)
     words = ("-p", str(federation.project_file), "-w", str(federation.workspace))
     federation.nvflare("provision", *words)
     for kit in federation.kits.iterdir():
