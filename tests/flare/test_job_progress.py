@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from nvflare.fuel.flare_api.api_spec import AuthorizationError, InternalError, JobNotFound, JobNotRunning
 
 from fedpac_me.flare.job_progress import JobProgress
@@ -79,6 +80,13 @@ def test_who_may_not_read_the_log_is_told_why_a_job_was_not_deployed_and_else_wh
     assert JobProgress(Session(), "id", print).reason(meta) == "scheduled; site-1: denied"
     for other in ({}, meta | {"status": "FINISHED:EXECUTION_EXCEPTION"}):
         assert "workspace/log.txt" in JobProgress(Session(), "id", print).reason(other)
+
+
+@pytest.mark.parametrize("log", [None, ""])
+def test_an_aborted_job_was_aborted_by_somebody(log):
+    meta = {"schedule_history": ["scheduled"], "status": "FINISHED:ABORTED"}
+    session = Session() if log is None else Session([log])
+    assert JobProgress(session, "id", print).reason(meta) == "Somebody aborted it"
 
 
 def test_no_reason_is_said_to_be_none():

@@ -83,7 +83,7 @@ def follow(session: Session, job_id: str, say: Callable[[str], None]) -> dict[st
         raise InputError(f"The server knows no job {job_id}. `nvflare job list` shows those it knows.") from None
     status = meta[JobMetaKey.STATUS.value]
     if status != RunStatus.FINISHED_COMPLETED.value:
-        raise JobFailed(f"Job {job_id} ended as {status}. {progress.reason(meta)}")
+        raise JobFailed(f"Job {job_id} ended as {status}. {progress.reason(meta).rstrip('.')}.")
     return meta
 
 

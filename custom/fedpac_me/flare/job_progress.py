@@ -20,11 +20,16 @@ from nvflare.private.defs import ERROR_MSG_PREFIX
 
 from fedpac_me.flare.job_log import last_error, told_by
 
-_BROKEN_OFF = (RunStatus.FINISHED_EXECUTION_EXCEPTION.value, RunStatus.FINISHED_ABNORMAL.value)
-_NO_WORD = (
+_BROKEN_OFF = (
     "It started, and its log at the server tells of no error: the job's process there was killed, or the machine had "
-    "no memory left. `nvflare job download` fetches what it had written"
+    "no memory left"
 )
+_WHY = {
+    RunStatus.FINISHED_EXECUTION_EXCEPTION.value: _BROKEN_OFF,
+    RunStatus.FINISHED_ABNORMAL.value: _BROKEN_OFF,
+    RunStatus.FINISHED_ABORTED.value: "Somebody aborted it",
+}
+"""Of ends that FLARE itself gives no reason for."""
 
 
 class JobProgress:
@@ -63,10 +68,10 @@ class JobProgress:
             line.replace(ERROR_MSG_PREFIX + ": ", "") for line in meta.get(JobMetaKey.JOB_DEPLOY_DETAIL.value) or []
         ]
         failed = [line for line in deployed if not line.endswith(": OK")]
-        broken_off = meta.get(JobMetaKey.STATUS.value) in _BROKEN_OFF
-        if log is None and (broken_off or not failed):
+        why = _WHY.get(meta.get(JobMetaKey.STATUS.value))
+        if log is None and (why == _BROKEN_OFF or not (why or failed)):
             return "Its log says why: workspace/log.txt of what `nvflare job download` writes."
-        told = [_NO_WORD] if broken_off else (meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or [])[-1:]
+        told = [why] if why else (meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or [])[-1:]
         return "; ".join([*told, *failed]) or "The server gives no reason."
 
     def _lines_of_log(self) -> list[str] | None:
