@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ class LocalFederation:
         if holder_of(self.port) is None:  # nobody to ask
             return end_processes(self.workspace)
         try:
-            with redirect_stdout(io.StringIO()):  # it says that it connects
+            # It says that it connects, and prints the trace of an answer that a busy server gave too late.
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 shutdown_system(str(self.kits), self.admin_kit.name, verbose=False)
         except Exception:
             # A server that is half up or hangs: whatever it says, nothing of it may stay.
