@@ -79,6 +79,13 @@ def test_agreement_stands_with_the_experts_and_old_ledgers_have_none() -> None:
     assert Ledger.from_json(old).to_json() == old
 
 
+def test_flags_are_written_where_there_are_some_and_read_back() -> None:
+    odd = Accepted("site-2", 8, 30, 4.5, 0.25, flags=("weights 9 long, cut to the bound 3",))
+    content = ledger_of(RoundRecord(0, "merged", accepted=(RECORD.accepted[1], odd))).to_json()
+    assert [line.get("flags") for line in content["rounds"][0]["accepted"]] == [None, odd.flags]
+    assert Ledger.from_json(json.loads(json.dumps(content))).rounds[0].accepted[1] == odd
+
+
 def test_a_resumed_run_replaces_the_rounds_it_does_again() -> None:
     made = ledger_of(*(RoundRecord(number, "merged") for number in range(4)), RoundRecord(2, "no_quorum"))
     assert [(entry.round, entry.outcome) for entry in made.rounds] == [(0, "merged"), (1, "merged"), (2, "no_quorum")]

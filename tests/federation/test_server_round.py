@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation import server_round
+from fedpac_me.federation import merge, server_round
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution, Limits
 
@@ -246,7 +246,7 @@ def test_half_added_sums_are_never_used(server: Make, monkeypatch: pytest.Monkey
     made = server()
     made.accept(honest("a"))
     with monkeypatch.context() as patched:
-        patched.setattr(server_round.ExpertWiseMerge, "add", lambda *_: 1 / 0)
+        patched.setattr(merge.ExpertWiseMerge, "add", lambda *_: 1 / 0)
         assert "could not be added (ZeroDivisionError)" in made.accept(honest("b")).reason
     assert not made.accept(honest("c")).ok
     result = made.close()
@@ -281,7 +281,7 @@ def test_scores_of_the_accepted_sites(server: Make) -> None:
 def test_the_sums_are_freed(server: Make) -> None:
     made = server()
     closed(made, honest())
-    assert made._open is not None and made._open.merge is None
+    assert made._open is not None and made._open.gathering is None
 
 
 @pytest.mark.parametrize("options", [{"quorum": -1}, {"quorum": True}, {"share": "some"}, {"server_momentum": 1.0}])

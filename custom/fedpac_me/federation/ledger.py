@@ -22,7 +22,11 @@ OUTCOMES = (MERGED, NO_QUORUM, HELD)
 
 @dataclass(frozen=True)
 class Accepted:
-    """A site whose update was accepted; ``norm`` is the L2 norm of its update, ``expert_mass`` its cases by expert."""
+    """A site whose update was accepted.
+
+    ``norm`` is the L2 norm of its update as it arrived, ``expert_mass`` its cases by expert, ``flags`` what is odd
+    about the update and what was done about it.
+    """
 
     site: str
     cases: int
@@ -30,6 +34,7 @@ class Accepted:
     seconds: float
     norm: float
     expert_mass: tuple[float, ...] | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ class RoundRecord:
         if self.expert_mass:
             content["experts"] = {"mass": self.expert_mass, "dead": self.dead_experts}
             content["experts"] |= {"agreement": agreement} if agreement else {}
-        else:
-            content["accepted"] = [_without_mass(line) for line in content["accepted"]]
+        has_experts = bool(self.expert_mass)
+        content["accepted"] = [_without_what_is_absent(line, has_experts) for line in content["accepted"]]
         content["metrics"] = {site: dict(sorted(self.metrics[site].items())) for site in sorted(self.metrics)}
         return content
 
@@ -113,13 +118,15 @@ class RoundRecord:
         return cls(**read)
 
 
-def _without_mass(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name != "expert_mass"}
+def _without_what_is_absent(line: dict[str, Any], has_experts: bool) -> dict[str, Any]:
+    absent = {"expert_mass": not has_experts, "flags": not line["flags"]}
+    return {name: value for name, value in line.items() if not absent.get(name)}
 
 
 def _accepted(line: Mapping[str, Any]) -> Accepted:
     mass = line.get("expert_mass")
-    return Accepted(**{**line, "expert_mass": None if mass is None else tuple(mass)})
+    flags = tuple(line.get("flags", ()))
+    return Accepted(**{**line, "expert_mass": None if mass is None else tuple(mass), "flags": flags})
 
 
 class Ledger:
