@@ -55,7 +55,7 @@ def test_updates_that_point_nowhere() -> None:
 
 
 def test_a_failure_costs_a_flag_only(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(direction.np.linalg, "norm", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(direction, "_product", lambda *_, **__: 1 / 0)
     assert flags(pulling(1), pulling(2), pulling(3, -1.0)) == {}
     assert "could not be noted" in caplog.text
 
