@@ -2,8 +2,8 @@
 """Which site pulls the shared layers against all the others? A flag for whoever reads the ledger, not a defence.
 
 Of every update a sample of about ``SAMPLE`` shared weights is kept, the same share from the start of every tensor, at
-length 1. A site is flagged when the cosine between its sample and the sum of the others' is further below 0 than chance would have it: for two
-random directions in n dimensions it is 0 ± 1/√n. A site that knows the sample can hide from it.
+length 1. A site is flagged when the cosine between its sample and the sum of the others' is further below 0 than chance
+would have it: for two random directions in n dimensions it is 0 ± 1/√n. A site that knows the sample can hide from it.
 """
 
 from __future__ import annotations
