@@ -18,14 +18,23 @@ from fedpac_me.config_section import Section
 from fedpac_me.errors import InputError
 from fedpac_me.federation.config import FederationConfig
 
+SMALLEST_CROP = 16
+"""In voxels: what every network here can still halve as often as it does."""
+
 
 class DataConfig(Section):
     """What a case must offer and how it is cut."""
 
     max_missing_modalities: int = Field(1, ge=0, le=3, description="a case lacking more is refused")
+    max_unusable: float = Field(
+        0.1, ge=0, lt=1, strict=False, description="share of a site's cases that it may leave out as unusable"
+    )
     resample: bool = Field(False, description="put files on another grid onto the first image's; otherwise: refused")
     crop: int = Field(
-        32, ge=16, multiple_of=8, description="edge of the cubic training crop and evaluation window, in voxels"
+        32,
+        ge=SMALLEST_CROP,
+        multiple_of=8,
+        description="edge of the cubic training crop and evaluation window, in voxels",
     )
     tumour_crops: float = Field(0.67, ge=0, le=1, description="share of crops centred on tumour")
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring each axis")

@@ -23,6 +23,7 @@ from fedpac_me.config import load_config
 from fedpac_me.flare.error_reply import reason_of
 from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.learning.site import SCANS_FOLDER
+from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model, get_weights
 from flare_tools import MARK
 
@@ -141,3 +142,33 @@ def test_show_stats_shows_round_loss_and_dice(client):
     shown = collector.info["FedPAC-ME site"]
     assert (shown["round"], shown["site"], shown["role"]) == (0, "site-1", "train")
     assert {"train_loss", "dice_mean"} <= shown.keys()
+
+
+def test_a_truncated_case_is_left_out_and_named_in_the_private_log_once(data, tmp_path, tiny_config):
+    path = next((data / "site-1").glob(f"{MARK}_1_0/*_t2.nii.gz"))
+    path.write_bytes(path.read_bytes()[:1000])
+    config = tmp_path / "tolerant.json"
+    content = json.loads(tiny_config.read_text())
+    config.write_text(json.dumps({**content, "data": {**content["data"], "max_unusable": 0.5}}))
+    client = Client(tmp_path / "run", config)
+    for _ in range(2):
+        dxo = from_shareable(client.do())
+        assert (dxo.meta["cases"], dxo.meta["metrics"]["unusable_cases"]) == (1, 1.0)
+        assert MARK not in json.dumps(dxo.meta)
+    assert (tmp_path / "run/fedpac_me/private.log").read_text().count("Left out: ") == 1
+    assert path.name in (tmp_path / "run/fedpac_me/private.log").read_text()
+
+
+def test_memory_that_runs_out_is_an_error_reply_with_a_sentence(client, monkeypatch):
+    monkeypatch.setattr(Trainer, "_step", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    reply = client.do()
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert reason_of(reply).startswith("memory ran out") and "Lower data.crop" in reason_of(reply)
+
+
+def test_an_empty_training_list_is_an_error_reply(client, data):
+    ids = [path.name for path in (data / "site-1").iterdir() if path.is_dir()]
+    (data / "site-1" / "splits.json").write_text(json.dumps({"train": [], "validation": ids[:1], "test": ids[1:]}))
+    reply = client.do()
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert reason_of(reply) == "the site's data or settings are not usable; its own private.log says why"

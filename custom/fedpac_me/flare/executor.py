@@ -23,6 +23,7 @@ from nvflare.widgets.info_collector import InfoCollector
 from fedpac_me.code_version import skew
 from fedpac_me.config import parse_config
 from fedpac_me.flare.key_search import TASK_STYLE
+from fedpac_me.flare.private_log import PRIVATE_LOG, append_private_log
 from fedpac_me.flare.refusal import refusal_of, refuse
 from fedpac_me.flare.site_context import site_folder, site_settings
 from fedpac_me.learning.site import SCANS_FOLDER, Site
@@ -43,6 +44,7 @@ class FedPacMeExecutor(Executor):
         self.code = code
         self._one_at_a_time = threading.Lock()
         self._site: Site | None = None
+        self._noted: set[str] = set()
         self._progress: dict[str, Any] = {}
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
@@ -91,6 +93,7 @@ class FedPacMeExecutor(Executor):
         update = site.train(
             model.data, round_number, lambda: abort_signal.triggered, server_meta=model.get_meta_props() or {}
         )
+        self._note_unusable(site, fl_ctx)
         metrics = update.meta["metrics"]
         routed = {f"expert_{e}_scans": mass for e, mass in enumerate(update.meta.get("expert_mass", []))}
         self._progress = {"round": round_number, "site": site.name, "role": site.role, **metrics, **routed}
@@ -101,6 +104,7 @@ class FedPacMeExecutor(Executor):
         model_name = shareable.get_header(AppConstants.MODEL_OWNER, "model")
         site = self._get_site(fl_ctx)
         evaluation = site.evaluate(from_shareable(shareable).data, model_name, lambda: abort_signal.triggered)
+        self._note_unusable(site, fl_ctx)
         return DXO(DataKind.METRICS, data=evaluation).to_shareable()
 
     def _submit_model(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
@@ -114,6 +118,13 @@ class FedPacMeExecutor(Executor):
             name, config = fl_ctx.get_identity_name(), parse_config(self.config)
             self._site = Site(name, config, site_settings(fl_ctx), site_folder(fl_ctx))
         return self._site
+
+    def _note_unusable(self, site: Site, fl_ctx: FLContext) -> None:
+        """The reasons, which name files, go into the site's own log, each once."""
+        for case, reason in site.readable.unusable.items():
+            if case not in self._noted:
+                self._noted.add(case)
+                append_private_log(site_folder(fl_ctx) / PRIVATE_LOG, f"Left out: {reason}")
 
     def _send_to_tensorboard(self, fl_ctx: FLContext, values: dict[str, float], step: int) -> None:
         for tag, value in values.items():
