@@ -12,14 +12,14 @@ import numpy as np
 from nvflare.apis.dxo import DXO, DataKind
 from nvflare.apis.fl_constant import ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
-from nvflare.apis.shareable import Shareable
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 
 from fedpac_me.federation.schema import signature
-from fedpac_me.federation.update import PROTOCOL
+from fedpac_me.federation.update import PROTOCOL, Contribution
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
 
 
@@ -81,3 +81,12 @@ class Server:
         fl_ctx = self.context()
         learnable = FullModelShareableGenerator().shareable_to_learnable(self.aggregator.aggregate(fl_ctx), fl_ctx)
         return learnable["weights"]
+
+
+def shareable_of(sent: Contribution) -> Shareable:
+    """The message as it comes out of FLARE's deserialisation, whatever is in it."""
+    shareable = Shareable()
+    shareable.set_header(ReservedHeaderKey.CONTENT_TYPE, "DXO")
+    shareable["DXO"] = {"kind": sent.data_kind, "data": sent.diff, "meta": sent.meta}
+    shareable.add_cookie(AppConstants.CONTRIBUTION_ROUND, sent.round)
+    return shareable

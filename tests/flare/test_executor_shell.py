@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,6 +87,26 @@ def test_a_named_cache_stays_and_serves_the_next_job(client, data, tmp_path, tin
     assert not (tmp_path / "run" / "fedpac_me" / SCANS_FOLDER).exists()
     Client(tmp_path / "another run", tiny_config).do()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == kept
+
+
+def test_an_abort_in_the_middle_of_training_is_answered_within_two_seconds(data, tmp_path, tiny_config, monkeypatch):
+    """Training would go on for hours; the abort comes while a step is being computed."""
+    config = tmp_path / "endless.json"
+    content = json.loads(tiny_config.read_text())
+    config.write_text(json.dumps({**content, "learning": {"steps_per_round": 100_000, "batch": 2}}))
+    client, signal, asked = Client(tmp_path / "run", config), Signal(), []
+    step = Trainer._step
+
+    def aborted_during(self, batch, number):
+        if number == 3:
+            asked.append(time.monotonic())
+            signal.trigger(True)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(Trainer, "_step", aborted_during)
+    reply = client.do(signal=signal)
+    assert reply.get_return_code() == ReturnCode.TASK_ABORTED
+    assert time.monotonic() - asked[0] < 2 and len(asked) == 1
 
 
 def test_an_evaluation_is_metrics(client):

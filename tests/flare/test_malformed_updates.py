@@ -18,13 +18,12 @@ import numpy as np
 import pytest
 from nvflare.apis.dxo import from_dict
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
-from nvflare.app_common.app_constant import AppConstants
 
 from federation.contributions import ROUND, as_bytes, honest, model
 from federation.hostile import Hostile, HostileDict, HostileNumber, HostileText
 from federation.rejections import REJECTIONS, meta, spoiled, tensor
 from fedpac_me.federation.update import Contribution
-from flare_server import Server
+from flare_server import Server, shareable_of
 
 UPDATES = 3000
 """For each of the four ways to merge."""
@@ -82,15 +81,6 @@ def with_known_fault(sent: Contribution, rng: np.random.Generator) -> Contributi
 NOT_SENT = {"no contribution", "duplicate", *(name for name, _, _ in REJECTIONS if name.startswith("site "))}
 """What FLARE, which knows who sent what, cannot hand over."""
 FAULTS = (with_odd_meta, with_odd_tensor, with_odd_value, with_odd_envelope, with_known_fault)
-
-
-def shareable_of(sent: Contribution) -> Shareable:
-    """The message as it comes out of FLARE's deserialisation, whatever is in it."""
-    shareable = Shareable()
-    shareable.set_header(ReservedHeaderKey.CONTENT_TYPE, "DXO")
-    shareable["DXO"] = {"kind": sent.data_kind, "data": sent.diff, "meta": sent.meta}
-    shareable.add_cookie(AppConstants.CONTRIBUTION_ROUND, sent.round)
-    return shareable
 
 
 def malformed(rng: np.random.Generator) -> Shareable:
