@@ -78,7 +78,7 @@ def test_a_site_times_1000_moves_the_plain_merge_and_no_robust_one(data, tmp_pat
     tamper = hostile(["site-2"], scaled(1000.0))
     honest = final(data, tmp_path / "honest").weights
     plain = final(data, tmp_path / "plain", tamper, clip_norm_factor=0).weights
-    assert far(plain, honest) > 10
+    assert far(plain, honest) > 1
     for number, rule in enumerate(("norm_clipping", "median", "trimmed_mean", "geometric_median")):
         kept = final(data, tmp_path / str(number), tamper, robust=rule, quorum=3).weights
         assert far(kept, honest) < 0.5, rule

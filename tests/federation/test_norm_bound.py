@@ -47,7 +47,9 @@ def test_bounds_by_hand() -> None:
     clip = bound.clip(Norms(12.0, 36.0))
     assert (clip.weights, clip.statistics) == (0.5, 0.5)
     assert clip.flag == "weights 12 long, cut to the bound 6; running statistics 36 long, cut to the bound 18"
-    assert bound.clip(Norms(6.0, 18.0)).flag == ""
+    within = bound.clip(Norms(6.0, 18.0))
+    diff = {"w": np.ones(2, np.float32)}
+    assert within.flag == "" and within.applied(diff) is diff
     assert bound.clip(Norms(5.0, 27.0)).weights == 1.0
     cut = clip.applied({"w": np.array([2, 4], np.float16), "w.running_var": np.array([8], np.float32)})
     assert [(value.dtype, value.tolist()) for value in cut.values()] == [("f4", [1, 2]), ("f4", [4])]

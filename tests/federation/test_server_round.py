@@ -253,6 +253,29 @@ def test_half_added_sums_are_never_used(server: Make, monkeypatch: pytest.Monkey
     assert (result.outcome, result.diff) == ("no_quorum", {})
 
 
+def test_sums_that_cannot_be_merged_hold_the_model(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = server(server_momentum=0.5)
+    made.accept(honest("a"))
+    monkeypatch.setattr(made.momentum, "apply", lambda _: 1 / 0)
+    result = made.close()
+    assert (result.outcome, result.diff, made.failed_rounds_in_a_row) == ("no_quorum", {}, 1)
+    assert [line.reason for line in result.record.rejected] == ["The round could not be merged: ZeroDivisionError."]
+
+
+def test_a_model_that_no_check_foresees_takes_no_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = RoundServer()
+    monkeypatch.setattr(server_round, "variances", lambda _: 1 / 0)
+    assert made.begin(0, model()) == "The global model could not be read: ZeroDivisionError."
+    assert made.close().outcome == "no_quorum"
+
+
+@pytest.mark.parametrize("number", [None, 1.0, True, "1", Hostile()], ids=range(5))
+def test_a_round_that_is_no_number_takes_no_updates(number: object) -> None:
+    made = RoundServer()
+    assert "The round must be an integer" in made.begin(number, model())  # type: ignore[arg-type]
+    assert "takes no updates" in made.accept(honest()).reason
+
+
 def test_progress_is_builtins(server: Make) -> None:
     made = server()
     made.accept(honest("a", metrics={"dice_mean": 0.5}))

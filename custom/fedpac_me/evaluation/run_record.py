@@ -96,6 +96,8 @@ class _Round(_Part):
     bytes_down: int | None = None
     metrics: dict[str, dict[str, Any]] = {}
     experts: _Experts | None = Field(None, exclude_if=_is_none)
+    # What a robust merge left as it was; ledgers have it only where there is something.
+    notes: list[str] | None = Field(None, exclude_if=_is_none)
 
 
 class _Ledger(_Part):

@@ -52,6 +52,7 @@ class OpenRound:
     rejected: list[Refused] = field(default_factory=list)
     abstained: set[str] = field(default_factory=set)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     bytes_up: int = 0
     result: RoundResult | None = None
 
@@ -111,6 +112,7 @@ class OpenRound:
             bytes_down=self.schema.nbytes * len(answered) if self.schema else 0,
             metrics={site: self.metrics[site] for site in sorted(self.metrics)},
             agreement=self.agreement.means(),
+            notes=self.notes,
         )
 
 

@@ -217,8 +217,7 @@ class RoundServer:
             _log.exception("The round could not be merged")
             now.refuse(SERVER, f"The round could not be merged: {kind(error)}.")
             return {}, ledger.NO_QUORUM
-        for sentence in merged.held:
-            now.refuse(SERVER, sentence)
+        now.notes = merged.held
         now.flag(merged.flags)
         now.flag(now.directions.flags())
         self.norm_bound.end_round(now.norms.values())
