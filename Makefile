@@ -43,7 +43,7 @@ test-fast: install  ## the tests that need no FLARE process, without the slowest
 	$(BIN)/python -m pytest -m "not flare and not real_case and not slow"
 
 faults: install  ## every test of the table of faults; writes docs/results/faults.md, fails when a row falls
-	$(BIN)/python tests/faults/scorecard.py
+	PYTHONPATH=tests:tests/flare:$$PYTHONPATH $(BIN)/python -m faults.scorecard
 
 lint: install  ## style
 	$(BIN)/ruff check .

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every test of the table of faults and writes docs/results/faults.md; fails when a row falls or has no test.
 
-python tests/faults/scorecard.py
-python tests/faults/scorecard.py --rows 1-24        only these, to the screen; the page stays as it is
+    make faults
+    PYTHONPATH=tests:tests/flare python -m faults.scorecard --rows 1-24
+
+With --rows the table goes to the screen, and the page stays as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import argparse
 import logging
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,10 @@ from pathlib import Path
 import pytest
 
 from faults.rows import ROWS, Row
+from federation.contributions import honest
 from fedpac_me.storage import write_text
+from stock_aggregator import outcome
+from update_faults import ACCEPTED, REFUSED
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/results/faults.md"
@@ -89,10 +93,6 @@ def run(rows: Sequence[Row]) -> tuple[list[Score], float]:
 
 def stock_column(rows: Sequence[Row]) -> dict[int, str]:
     """What FLARE's own aggregator makes of each row's faults, tried now; what is known of it where it was not."""
-    from federation.contributions import honest
-    from stock_aggregator import outcome
-    from update_faults import ACCEPTED, REFUSED
-
     logging.disable(logging.CRITICAL)
     changes = {name: change for row in (REFUSED, ACCEPTED) for faults in row.values() for name, change, *_ in faults}
     found = {}
@@ -156,5 +156,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/flare")]
     raise SystemExit(main())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from fedpac_me.data.layouts import Case
+from fedpac_me.data.scan_cache import telling_progress
 from fedpac_me.errors import InputError
 
 Loaded = TypeVar("Loaded")
@@ -48,5 +49,5 @@ class ReadableCases:
         return None
 
     def among(self, cases: Sequence[Case], load: Callable[[Case], object]) -> list[Case]:
-        """The cases that ``load`` can read; raises as ``load`` does."""
-        return [case for case in cases if self.load(case, cases, load) is not None]
+        """The cases that ``load``, which may take its time, can read; raises as ``load`` does."""
+        return [case for case in telling_progress(cases) if self.load(case, cases, load) is not None]
