@@ -32,7 +32,7 @@ PAGE = ROOT / "docs/results/faults.md"
 HOLDS, FALLS, UNTESTED = "holds", "**falls**", "**no test**"
 
 
-@dataclass
+@dataclass(eq=False)  # a plugin must be hashable
 class Outcomes:
     """A pytest plugin that remembers how every test ended, by its node id."""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation.norm_bound import WINDOW, NormBound
+from fedpac_me.federation.norm_bound import WINDOW, Clip, NormBound
 from fedpac_me.federation.scan import Norms
 from fedpac_me.federation.server_round import RoundResult, RoundServer
 from fedpac_me.federation.update import Contribution
@@ -42,7 +43,8 @@ def next_round(made: RoundServer, *sent: Contribution) -> RoundResult:
 
 def test_bounds_by_hand() -> None:
     bound = NormBound(2.0, first=10.0)
-    assert bound.clip(Norms(20.0, 5.0)).weights == 0.5
+    assert bound.clip(Norms(20.0, 40.0)) == Clip(0.5, 0.25, bound.clip(Norms(20.0, 40.0)).flag)
+    assert NormBound(2.0).clip(Norms(1e9, 1e9)) == Clip()
     bound.end_round([Norms(1.0, 8.0), Norms(3.0, 9.0), Norms(100.0, 1e6)])
     clip = bound.clip(Norms(12.0, 36.0))
     assert (clip.weights, clip.statistics) == (0.5, 0.5)
@@ -51,8 +53,9 @@ def test_bounds_by_hand() -> None:
     diff = {"w": np.ones(2, np.float32)}
     assert within.flag == "" and within.applied(diff) is diff
     assert bound.clip(Norms(5.0, 27.0)).weights == 1.0
+    clip = bound.clip(Norms(12.0, 72.0))
     cut = clip.applied({"w": np.array([2, 4], np.float16), "w.running_var": np.array([8], np.float32)})
-    assert [(value.dtype, value.tolist()) for value in cut.values()] == [("f4", [1, 2]), ("f4", [4])]
+    assert [(value.dtype, value.tolist()) for value in cut.values()] == [("f4", [1, 2]), ("f4", [2])]
 
 
 def test_only_the_last_rounds_count() -> None:
@@ -127,6 +130,14 @@ def test_norm_clipping_alone_needs_no_earlier_round(server: Make) -> None:
     assert update_norm(replace(honest(), diff=result.diff)) < 0.2
 
 
+def test_one_site_can_be_flagged_twice(server: Make) -> None:
+    made = server(clip_norm_factor=3.0, robust="norm_clipping", quorum=3, max_site_share=0.5)
+    for sent in (*HONEST, scaled(honest("site-9", 9, cases=1000), 1e3)):
+        assert made.accept(sent).ok
+    (flag,) = made.close().record.accepted[3].flags
+    assert re.fullmatch(r"weights [\d.]+ long, cut to the bound [\d.]+; counted as 30 of its 1000 cases", flag)
+
+
 def test_a_round_without_quorum_is_not_remembered(server: Make) -> None:
     made = server(clip_norm_factor=3.0, quorum=2)
     made.accept(scaled(honest(), 1e3))
@@ -140,18 +151,33 @@ def test_state_goes_on_as_if_nothing_had_happened(server: Make) -> None:
     resumed.load_state(made.norm_bound.state())
     assert resumed.clip(Norms(50.0, 0.0)) == made.norm_bound.clip(Norms(50.0, 0.0))
     assert resumed.state() == made.norm_bound.state() != []
+    for length in range(1, WINDOW + 1):
+        resumed.end_round([Norms(float(length), 0.0)])
+    assert len(resumed.state()) == WINDOW
     unused = NormBound()
     unused.load_state(made.norm_bound.state())
     assert unused.state() == []
 
 
 @pytest.mark.parametrize(
-    "state", [None, 3, [3], [[3]], [[[1.0]]], [[[1.0, -1.0]]], [[["1", 1.0]]], [[[1.0, float("nan")]]], [[]]]
+    "state",
+    [
+        None,
+        3,
+        [3],
+        [[3]],
+        [[[1.0]]],
+        [[[1.0, -1.0]]],
+        [[["1", 1.0]]],
+        [[[1.0, float("nan")]]],
+        [[[float("inf"), 1.0]]],
+        [[]],
+    ],
 )
 def test_a_damaged_state_is_refused(state: object) -> None:
     bound = NormBound(3.0)
     bound.end_round([Norms(1.0, 1.0)])
-    with pytest.raises(InputError, match="saved lengths"):
+    with pytest.raises(InputError, match=r"^The saved lengths of .* are not lists of pairs of finite numbers\.$"):
         bound.load_state(state)
     assert bound.state() == [[[1.0, 1.0]]]
 

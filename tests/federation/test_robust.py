@@ -18,11 +18,17 @@ from scipy.stats import trim_mean
 from fedpac_me.config import parse_config
 from fedpac_me.errors import InputError
 from fedpac_me.federation import layout, robust
+from fedpac_me.federation.gathering import Merged
+from fedpac_me.federation.norm_bound import NormBound
 from fedpac_me.federation.robust import middle, site_weights, sites_needed, squared_distances
+from fedpac_me.federation.robust_merge import RobustMerge
+from fedpac_me.federation.scan import Scan
+from fedpac_me.federation.schema import Schema
 from fedpac_me.federation.server_round import RoundServer, server_arguments
-from fedpac_me.federation.update import Contribution
+from fedpac_me.federation.site_update import SiteUpdate
+from fedpac_me.federation.update import DEFAULT_LIMITS, Contribution
 
-from .contributions import as_bytes, diff_of, honest
+from .contributions import as_bytes, diff_of, honest, model
 
 Make = Callable[..., RoundServer]
 VOTING = ("median", "trimmed_mean", "geometric_median", "multi_krum")
@@ -219,3 +225,40 @@ def test_the_config_names_the_section_and_reaches_the_server() -> None:
     config = parse_config({**base, "federation": {"robust": "multi_krum", "quorum": 5, "clip_norm_factor": 4}})
     made = RoundServer(**server_arguments(config))
     assert (made.rules.robust, made.rules.clip_norm_factor, made.norm_bound.factor) == ("multi_krum", 4.0, 4.0)
+
+
+def test_one_vote_is_too_few_and_layers_of_all_are_named_so() -> None:
+    made = RobustMerge(Schema.learn(model()), "median", 1, "mass", 0.0)
+    made.add(SiteUpdate("a", diff_of(1), 10, (10.0, 0.0)), Scan(DEFAULT_LIMITS.bound), NormBound())
+    assert made.close().held == (
+        "The shared layers were moved by 1 sites, median needs 3: left unchanged.",
+        "Expert 0 was moved by 1 sites, median needs 3: left unchanged.",
+    )
+    assert made.close() == Merged({})
+
+
+def test_the_prior_is_weighed_against_what_the_rule_counts(server: Make) -> None:
+    """Five sites of 10 cases, 2.5 of them at the expert: 12.5 by mass, 50 by the cases of its users."""
+    expected = np.median([c.diff["head.experts.0.weight"] for c in HONEST], axis=0)
+    for rule, weight in (("mass", 12.5), ("cases_of_users", 50.0)):
+        found = result_of(server, HONEST, "median", expert_merge=rule, expert_prior=50.0)
+        assert np.allclose(found["head.experts.0.weight"], expected * weight / (weight + 50.0))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3])
+def test_the_geometric_median_does_not_depend_on_the_scale(scale: float) -> None:
+    values = drawn(5, 1, 3)
+    expected = by_distance("geometric_median", values, 1)
+    assert np.allclose(by_distance("geometric_median", scale * values, 1), expected, atol=1e-9)
+
+
+def test_an_update_between_the_others_is_the_geometric_median_itself() -> None:
+    """At an angle of 150° the two others pull with 0.52, less than the one that is there holds; at 90° they win."""
+    for angle, stays in ((150, True), (90, False)):
+        half = np.radians(angle) / 2
+        values = np.array([[0.0, 0.0], [np.sin(half), np.cos(half)], [-np.sin(half), np.cos(half)]])
+        for order in itertools.permutations(range(3)):
+            centre = by_distance("geometric_median", values[list(order)], 1) @ values[list(order)]
+            assert (np.linalg.norm(centre) < 1e-6) == stays
+    middle_one = by_distance("geometric_median", np.array([[-1.0], [0.0], [1.0]]), 1)
+    assert middle_one.tolist() == [1 / 3] * 3

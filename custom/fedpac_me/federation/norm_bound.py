@@ -114,7 +114,8 @@ def clip_at(norms: Norms, weights: float, stats: float) -> Clip:
 
 
 def _times(value: np.ndarray, factor: float) -> np.ndarray:
-    return np.multiply(value, np.float32(factor), dtype=np.float32)
+    # float32 for float16 too: its scalar is not a weak one.
+    return np.multiply(value, np.float32(factor))
 
 
 def _is_number(value: object) -> bool:
