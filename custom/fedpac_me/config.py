@@ -12,28 +12,35 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from fedpac_me.config_section import Section
 from fedpac_me.errors import InputError
+from fedpac_me.federation.config import FederationConfig
+
+SMALLEST_CROP = 16
+"""In voxels: what every network here can still halve as often as it does."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """What a case must offer and how it is cut."""
 
     max_missing_modalities: int = Field(1, ge=0, le=3, description="a case lacking more is refused")
+    max_unusable: float = Field(
+        0.1, ge=0, lt=1, strict=False, description="share of a site's cases that it may leave out as unusable"
+    )
     resample: bool = Field(False, description="put files on another grid onto the first image's; otherwise: refused")
     crop: int = Field(
-        32, ge=16, multiple_of=8, description="edge of the cubic training crop and evaluation window, in voxels"
+        32,
+        ge=SMALLEST_CROP,
+        multiple_of=8,
+        description="edge of the cubic training crop and evaluation window, in voxels",
     )
     tumour_crops: float = Field(0.67, ge=0, le=1, description="share of crops centred on tumour")
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring each axis")
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """MONAI's SegResNet."""
 
     filters: int = Field(8, ge=4, description="channels after the first convolution")
@@ -68,7 +75,7 @@ class ModelConfig(_Section):
         return self
 
 
-class RouterConfig(_Section):
+class RouterConfig(Section):
     """How a scan finds its expert."""
 
     keys: Literal["style", "site"] = Field(
@@ -92,14 +99,14 @@ class RouterConfig(_Section):
     )
 
 
-class Perspective(_Section):
+class Perspective(Section):
     """One way in which the same patient could have been imaged."""
 
     probability: float = Field(0.0, ge=0, le=1, strict=False)
     strength: float = Field(0.6, gt=0, le=2, strict=False, description="1: strong, yet seen in practice")
 
 
-class PerspectivesConfig(_Section):
+class PerspectivesConfig(Section):
     """Multi-perspective augmentation (MPA) of training crops; every perspective is off unless it has a probability."""
 
     bias_field: Perspective = Perspective()
@@ -116,7 +123,7 @@ class PerspectivesConfig(_Section):
     fgsm: Perspective = Perspective()
 
 
-class ContrastConfig(_Section):
+class ContrastConfig(Section):
     """The perspective-aware contrastive loss (PACL); off unless a weight is above 0."""
 
     prototype_weight: float = Field(0.0, ge=0, strict=False, description="of the pull towards all sites' prototypes")
@@ -136,7 +143,7 @@ class ContrastConfig(_Section):
         return self.prototype_weight > 0 or self.view_weight > 0
 
 
-class LearningConfig(_Section):
+class LearningConfig(Section):
     """What one site does in one round."""
 
     steps_per_round: int = Field(20, ge=1)
@@ -156,32 +163,7 @@ class LearningConfig(_Section):
     )
 
 
-class FederationConfig(_Section):
-    """What the server does."""
-
-    rounds: int = Field(28, ge=1)
-    share: Literal["all", "nothing"] = Field(
-        "all", description="nothing: every site keeps its own model (the local-only baseline)"
-    )
-    expert_merge: Literal["mass", "cases_of_users", "cases"] = Field(
-        "mass",
-        description="what weighs a site's update of an expert: its scans there, all of a user's, all of anyone's",
-    )
-    expert_prior: float = Field(
-        0.0, ge=0, strict=False, description="κ: scans' worth of the old expert that enter its merge"
-    )
-    quorum: int = Field(2, ge=0, description="fewest accepted updates that may change the model")
-    server_momentum: float = Field(
-        0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the merged difference (FedAvgM)"
-    )
-    expert_momentum: bool = Field(True, description="whether the server's momentum moves experts too")
-    round_timeout: int = Field(
-        0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"
-    )
-    abort_after_failed_rounds: int = Field(3, ge=1, description="rounds in a row without quorum that stop the job")
-
-
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """How volumes are predicted and scored."""
 
     overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
@@ -193,7 +175,7 @@ class EvaluationConfig(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that decides a run's result, apart from the data."""
 
     method: str = Field(

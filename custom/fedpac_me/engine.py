@@ -23,10 +23,12 @@ from fedpac_me.federation.ledger import Ledger
 from fedpac_me.federation.progress import round_line
 from fedpac_me.federation.server_round import RoundServer, server_arguments
 from fedpac_me.federation.update import DATA_KIND, Contribution
-from fedpac_me.learning.site import Site
+from fedpac_me.learning.site import Site, SiteUpdate
 from fedpac_me.model.backbone import build_model, get_weights
 
 Weights = dict[str, np.ndarray]
+Tamper = Callable[[str, SiteUpdate], SiteUpdate]
+"""From a site's name and its update, what it sends instead."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,16 @@ class Outcome:
     evaluations: dict[str, dict[str, Any]]
 
 
-def run_federation(config: Config, data: Path, folder: Path, progress: Callable[[str], None] = print) -> Outcome:
+def run_federation(
+    config: Config,
+    data: Path,
+    folder: Path,
+    progress: Callable[[str], None] = print,
+    tamper: Tamper | None = None,
+) -> Outcome:
     """Train ``config`` at the sites below ``data``; ``folder`` takes what each site keeps.
+
+    With ``tamper``, for experiments with hostile sites, a refused update is a line of the ledger and no error.
 
     Raises:
         InputError: bad data, or experts for which no keys can be found.
@@ -55,8 +65,9 @@ def run_federation(config: Config, data: Path, folder: Path, progress: Callable[
         server.begin(number, weights)
         for site in sites:
             update = site.train(weights, number, server_meta=meta)
+            update = tamper(site.name, update) if tamper is not None else update
             verdict = server.accept(Contribution(site.name, DATA_KIND, number, update.diff, update.meta))
-            if not verdict.ok:
+            if not verdict.ok and tamper is None:
                 raise InputError(f"The update of {site.name} was refused: {verdict.reason}")
         result = server.close()
         meta = result.meta

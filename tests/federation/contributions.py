@@ -54,3 +54,9 @@ def honest(site: str = "site-1", seed: int = 1, cases: int = 10, **meta: Any) ->
 def as_bytes(diff: dict[str, np.ndarray]) -> dict[str, bytes]:
     """For comparisons to the last bit."""
     return {name: value.tobytes() for name, value in diff.items()}
+
+
+def abstaining(site: str) -> Contribution:
+    """Of a site that only evaluates."""
+    facts = {name: value for name, value in honest().meta.items() if name in ("protocol", "signature", "metrics")}
+    return Contribution(site, "WEIGHT_DIFF", ROUND, {}, facts | {"abstained": True})

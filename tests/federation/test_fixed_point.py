@@ -164,3 +164,49 @@ def test_an_error_leaves_the_sum_as_it_was() -> None:
     with pytest.raises(ValueError, match="same units"):
         made.merge(FixedPointSum({"a": (1,), "b": (2,)}, STATISTIC_BITS))
     assert (made.total_weight, made.mean("a").tolist(), made.mean("b").tolist()) == (1, [1.0], [1.0, 1.0])
+
+
+def test_a_check_refuses_before_anything_is_kept() -> None:
+    made = FixedPointSum({"w": (2,)})
+    seen: list[tuple[str, list[float]]] = []
+
+    def check(name: str, values: np.ndarray) -> float:
+        seen.append((name, values.tolist()))
+        if len(seen) > 1:
+            raise ValueError("refused")
+        return 2.0
+
+    made.add({"w": np.array([1.0, 2.0], np.float32)}, 1, check)
+    with pytest.raises(ValueError, match="refused"):
+        made.add({"w": np.array([7.0, 7.0], np.float32)}, 1, check)
+    assert seen == [("w", [1.0, 2.0]), ("w", [7.0, 7.0])]
+    assert (made.total_weight, made.mean("w").tolist()) == (1, [1.0, 2.0])
+
+
+def test_a_sum_goes_on_after_it_was_merged() -> None:
+    """Three at a time, of values so large that the sum leaves the range of fast adding on the way."""
+    values = [np.array([1000.0 - number, -0.25 * number], np.float32) for number in range(6)]
+    one, two, three, whole = (FixedPointSum({"w": (2,)}) for _ in range(4))
+    for number, value in enumerate(values):
+        whole.add({"w": value}, 100 + number)
+        (one, two, three)[number % 3].add({"w": value}, 100 + number)
+    one.merge(two)
+    one.merge(three)
+    last = {"w": np.array([-1000.0, 3.0], np.float32)}
+    for made in (one, whole):
+        made.add(last, 2000)
+    assert one.mean("w").tobytes() == whole.mean("w").tobytes()
+    assert one.total_weight == whole.total_weight
+
+
+def test_the_most_weight_fits_and_no_more() -> None:
+    half = FixedPointSum({"w": (1,)})
+    half.add({"w": np.ones(1, np.float32)}, MAX_TOTAL_WEIGHT / 2)
+    made, one = FixedPointSum({"w": (1,)}), FixedPointSum({"w": (1,)})
+    one.add({"w": np.ones(1, np.float32)}, 1)
+    made.merge(half)
+    made.merge(half)
+    assert (made.total_weight, made.mean("w").tolist()) == (MAX_TOTAL_WEIGHT, [1.0])
+    with pytest.raises(OverflowError, match="would exceed 1048576 cases"):
+        made.merge(one)
+    assert made.total_weight == MAX_TOTAL_WEIGHT

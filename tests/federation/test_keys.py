@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fedpac_me.errors import InputError
+from fedpac_me.federation import kmeans as kmeans_module
 from fedpac_me.federation.keys import KeySearch, RouterKeys, answer
 from fedpac_me.federation.kmeans import Points, kmeans, square_distances
 from fedpac_me.federation.rejection import Rejected
@@ -139,3 +140,39 @@ def test_kmeans_weighs_its_points():
 def test_points_that_share_no_figure_are_infinitely_far():
     none = square_distances(np.ones((1, 2)), np.array([[True, False]]), np.ones((1, 2)), np.array([[False, True]]))
     assert np.isinf(none).all()
+
+
+def test_a_key_that_attracts_no_scan_is_a_sentence():
+    """Site a reports one centre for its two scans, halfway between them, and nearer to none."""
+    made = KeySearch(3, False, FIGURES, 0)
+    sites = {"a": np.array([[0.0, 0, 0], [9, 9, 9]]), "b": np.zeros((2, FIGURES)), "c": np.full((2, FIGURES), 9.0)}
+    with pytest.raises(InputError, match=r"1 of 3 keys attract no training scan: .* Lower model\.experts\."):
+        while made.question is not None:
+            for site, values in sites.items():
+                made.accept(site, answer(made.question, values, np.ones(values.shape, bool), 1, 0))
+            made.close()
+
+
+def test_centres_and_their_counts_must_be_equally_many():
+    made = KeySearch(2, False, FIGURES, 0)
+    made.accept("a", GOOD)
+    made.close()
+    given = answer(made.question, SITES["a"], np.ones(SITES["a"].shape, bool), 3, 0)
+    with pytest.raises(Rejected, match="must be equally many"):
+        made.accept("a", given | {"scans": given["scans"][:1]})
+
+
+def test_an_answer_to_no_question_is_refused():
+    made = KeySearch(3, False, FIGURES, 0)
+    while made.question is not None:
+        for site, values in SITES.items():
+            made.accept(site, answer(made.question, values, np.ones(values.shape, bool), 3, 0))
+        made.close()
+    with pytest.raises(Rejected, match="'late' answered when nothing was asked"):
+        made.accept("late", GOOD)
+
+
+def test_kmeans_ends_however_long_it_would_go_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kmeans_module, "_ITERATIONS", 1)
+    points = Points(np.arange(6.0)[:, None], np.ones((6, 1), bool), np.ones(6))
+    assert np.isfinite(kmeans(points, 2, seed=0)[0]).all()

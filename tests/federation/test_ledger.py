@@ -79,6 +79,20 @@ def test_agreement_stands_with_the_experts_and_old_ledgers_have_none() -> None:
     assert Ledger.from_json(old).to_json() == old
 
 
+def test_flags_are_written_where_there_are_some_and_read_back() -> None:
+    odd = Accepted("site-2", 8, 30, 4.5, 0.25, flags=("weights 9 long, cut to the bound 3",))
+    content = ledger_of(RoundRecord(0, "merged", accepted=(RECORD.accepted[1], odd))).to_json()
+    assert [line.get("flags") for line in content["rounds"][0]["accepted"]] == [None, odd.flags]
+    assert Ledger.from_json(json.loads(json.dumps(content))).rounds[0].accepted[1] == odd
+
+
+def test_notes_are_written_where_there_are_some_and_read_back() -> None:
+    noted = RoundRecord(0, "merged", notes=("Expert 0 was left unchanged.",))
+    content = ledger_of(noted).to_json()
+    assert content["rounds"][0]["notes"] == ["Expert 0 was left unchanged."]
+    assert Ledger.from_json(json.loads(json.dumps(content))).rounds == (noted,)
+
+
 def test_a_resumed_run_replaces_the_rounds_it_does_again() -> None:
     made = ledger_of(*(RoundRecord(number, "merged") for number in range(4)), RoundRecord(2, "no_quorum"))
     assert [(entry.round, entry.outcome) for entry in made.rounds] == [(0, "merged"), (1, "merged"), (2, "no_quorum")]
@@ -105,3 +119,14 @@ def test_a_resumed_run_replaces_the_rounds_it_does_again() -> None:
 def test_damaged_ledgers(content: object) -> None:
     with pytest.raises(InputError, match="ledger"):
         Ledger.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("masses", "entropy"), [(((4.0, 4.0),), 1.0), (((8.0, 0.0),), 0.0), (((3.0,),), 0.0), ((None,), 0.0)]
+)
+def test_how_evenly_experts_are_used(masses: tuple, entropy: float) -> None:
+    lines = tuple(Accepted(f"site-{number}", 8, 1, 0.0, 0.0, mass) for number, mass in enumerate(masses))
+    record = RoundRecord(0, "merged", accepted=lines)
+    assert record.routing_entropy == pytest.approx(entropy)
+    three = Accepted("site-9", 8, 1, 0.0, 0.0, (6.0, 2.0))
+    assert RoundRecord(0, "merged", accepted=(three,)).routing_entropy == pytest.approx(0.811278, rel=1e-5)

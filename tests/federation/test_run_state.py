@@ -31,6 +31,7 @@ def full() -> RunState:
     return made(
         meta={"round": 4, "prototypes": {"dimension": 3, "entries": [{"vector": [0.1, 1 / 3]}]}},
         failed_rounds_in_a_row=2,
+        usual_norms=[[[1.5, 0.25], [1 / 3, 0.0]]],
         velocity={"layer.weight": np.float32([[0.5, 0], [0, 1]])},
         prototypes=prototypes,
         best_score=1 / 3,
@@ -46,15 +47,15 @@ def test_what_is_read_is_what_was_saved_to_the_last_bit(full, tmp_path):
             name: (v.dtype, v.shape, v.tobytes()) for name, v in theirs.items()
         }
     assert read.ledger.to_json() == full.ledger.to_json()
-    for name in ("job", "round", "config", "meta", "failed_rounds_in_a_row", "best_score"):
+    for name in ("job", "round", "config", "meta", "failed_rounds_in_a_row", "usual_norms", "best_score"):
         assert getattr(read, name) == getattr(full, name)
 
 
 def test_a_server_goes_on_where_the_other_stopped(full):
-    server = RoundServer(server_momentum=0.5, prototypes=PROTOTYPES)
+    server = RoundServer(server_momentum=0.5, prototypes=PROTOTYPES, clip_norm_factor=3.0)
     full.load_into(server)
     parts = server_parts(server)
-    assert parts["failed_rounds_in_a_row"] == 2
+    assert (parts["failed_rounds_in_a_row"], parts["usual_norms"]) == (2, full.usual_norms)
     for group in ("velocity", "prototypes"):
         assert {n: v.tobytes() for n, v in parts[group].items()} == {
             n: v.tobytes() for n, v in getattr(full, group).items()
@@ -64,7 +65,7 @@ def test_a_server_goes_on_where_the_other_stopped(full):
 def test_a_server_without_prototypes_has_none():
     server = RoundServer()
     made().load_into(server)
-    assert server_parts(server) == {"failed_rounds_in_a_row": 0, "velocity": {}, "prototypes": {}}
+    assert server_parts(server) == {"failed_rounds_in_a_row": 0, "usual_norms": [], "velocity": {}, "prototypes": {}}
 
 
 def test_the_newest_two_are_kept(tmp_path):

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation import server_round
+from fedpac_me.federation import merge, server_round
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution, Limits
 
-from .contributions import ROUND, as_bytes, diff_of, honest, model
+from .contributions import ROUND, abstaining, as_bytes, diff_of, honest, model
 from .hostile import Hostile
 from .rejections import REJECTIONS, Change
 
@@ -31,11 +31,6 @@ def closed(made: RoundServer, *contributions: Contribution) -> server_round.Roun
     for contribution in contributions:
         made.accept(contribution)
     return made.close()
-
-
-def abstaining(site: str) -> Contribution:
-    facts = {name: value for name, value in honest().meta.items() if name in ("protocol", "signature", "metrics")}
-    return Contribution(site, "WEIGHT_DIFF", ROUND, {}, facts | {"abstained": True})
 
 
 def test_merged_by_hand(server: Make) -> None:
@@ -246,42 +241,40 @@ def test_half_added_sums_are_never_used(server: Make, monkeypatch: pytest.Monkey
     made = server()
     made.accept(honest("a"))
     with monkeypatch.context() as patched:
-        patched.setattr(server_round.ExpertWiseMerge, "add", lambda *_: 1 / 0)
+        patched.setattr(merge.ExpertWiseMerge, "add", lambda *_: 1 / 0)
         assert "could not be added (ZeroDivisionError)" in made.accept(honest("b")).reason
     assert not made.accept(honest("c")).ok
     result = made.close()
     assert (result.outcome, result.diff) == ("no_quorum", {})
 
 
-def test_progress_is_builtins(server: Make) -> None:
-    made = server()
-    made.accept(honest("a", metrics={"dice_mean": 0.5}))
-    made.accept(honest("b", metrics={"dice_mean": 1, "train_loss": 0.25}))
-    made.accept(abstaining("c"))
-    made.record_error("d", "x")
-    counts = {"round": ROUND, "accepted": 2, "rejected": 1, "abstained": 1, "failed_rounds_in_a_row": 0}
-    routed = {"experts_of_a": "2.5 7.5", "experts_of_b": "2.5 7.5", "dead_experts": "none"}
-    routed |= {"expert_0_agreement": 1.0, "expert_1_agreement": 1.0}
-    assert made.progress == counts | routed | {"mean_dice_mean": 0.75, "mean_train_loss": 0.375}
-    json.dumps(made.progress)
+def test_sums_that_cannot_be_merged_hold_the_model(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = server(server_momentum=0.5)
+    made.accept(honest("a"))
+    monkeypatch.setattr(made.momentum, "apply", lambda _: 1 / 0)
+    result = made.close()
+    assert (result.outcome, result.diff, made.failed_rounds_in_a_row) == ("no_quorum", {}, 1)
+    assert [line.reason for line in result.record.rejected] == ["The round could not be merged: ZeroDivisionError."]
 
 
-def test_scores_of_the_accepted_sites(server: Make) -> None:
-    made = server()
-    for sent in (honest("b", metrics={"dice_mean": 0.25}), honest("a"), honest("c", metrics={}), abstaining("d")):
-        made.accept(sent)
-    assert made.accepted_scores() == [0.75, 0.25]
-    assert made.accepted_scores("train_loss") == [0.5]
-    made.close()
-    assert made.accepted_scores() == [0.75, 0.25]
-    made.begin(ROUND + 1, model())
-    assert made.accepted_scores() == []
+def test_a_model_that_no_check_foresees_takes_no_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = RoundServer()
+    monkeypatch.setattr(server_round, "variances", lambda _: 1 / 0)
+    assert made.begin(0, model()) == "The global model could not be read: ZeroDivisionError."
+    assert made.close().outcome == "no_quorum"
+
+
+@pytest.mark.parametrize("number", [None, 1.0, True, "1", Hostile()], ids=range(5))
+def test_a_round_that_is_no_number_takes_no_updates(number: object) -> None:
+    made = RoundServer()
+    assert "The round must be an integer" in made.begin(number, model())  # type: ignore[arg-type]
+    assert "takes no updates" in made.accept(honest()).reason
 
 
 def test_the_sums_are_freed(server: Make) -> None:
     made = server()
     closed(made, honest())
-    assert made._open is not None and made._open.merge is None
+    assert made._open is not None and made._open.gathering is None
 
 
 @pytest.mark.parametrize("options", [{"quorum": -1}, {"quorum": True}, {"share": "some"}, {"server_momentum": 1.0}])

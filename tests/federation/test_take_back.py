@@ -48,7 +48,7 @@ def opened(*sent: Contribution) -> RoundServer:
 
 def state(server: RoundServer) -> list[object]:
     """Everything that the sums hold, once something was added."""
-    assert server._open is not None and server._open.merge is not None
+    assert server._open is not None and server._open.gathering is not None
     return [
         (
             total._units,
@@ -56,7 +56,7 @@ def state(server: RoundServer) -> list[object]:
             list(total._reach),
             [b.total.tobytes() for b in total._blocks if total._summands],
         )
-        for total in server._open.merge._sums()
+        for total in server._open.gathering.merge._sums()
     ]
 
 
@@ -122,8 +122,8 @@ def test_large_statistics_are_averaged_to_float32_precision_in_any_order_and_tre
     got, reverse = opened(*parts).close().diff, opened(*parts[::-1]).close().diff
     left, right = opened(*parts[:2]), opened(*parts[2:])
     assert left._open is not None and right._open is not None
-    left._open.merge.merge(right._open.merge)  # type: ignore[union-attr,arg-type]
-    tree = from_moments(left._open.merge.result(), variances(MODEL))  # type: ignore[union-attr]
+    left._open.gathering.merge.merge(right._open.gathering.merge)  # type: ignore[union-attr,arg-type]
+    tree = from_moments(left._open.gathering.merge.result(), variances(MODEL))  # type: ignore[union-attr]
     for name, value in tree.items():
         assert value.tobytes() == got[name].tobytes() == reverse[name].tobytes()
     exact = sum(p.meta["cases"] * p.diff["norm.running_var"].astype(np.float64) for p in parts) / 2050

@@ -60,9 +60,28 @@ def test_limits_can_be_tightened_but_not_widened() -> None:
     assert "from 1 to 9" in verdict_on(honest(), limits=Limits(max_cases=9)).reason
     assert "within ±0.001" in verdict_on(honest(), limits=Limits(max_abs=1e-3)).reason
     wider_by_one = ({"max_cases": 2**20 + 1}, {"max_abs": 1025.0}, {"max_statistic": 2.0**18 + 1})
-    for wider in (*wider_by_one, {"max_cases": 0}, {"max_abs": float("nan")}, {"max_statistic": float("nan")}):
+    nothing = ({"max_cases": 0}, {"max_abs": 0.0}, {"max_statistic": 0.0})
+    for wider in (*wider_by_one, *nothing, {"max_abs": float("nan")}, {"max_statistic": float("nan")}):
         with pytest.raises(ValueError, match="Limits must be"):
             Limits(**wider)
+
+
+def test_the_tightest_limits() -> None:
+    assert Limits(max_cases=1, max_abs=1e-9, max_statistic=0.5).bound("n.running_var") == 0.5
+    assert verdict_on(honest(cases=1), limits=Limits(max_cases=1)).ok
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("0.0.9rc1", "the site is older (site '0.0.9rc1'"),
+        ("0.0." + "1" * 28, "the site is older"),
+        ("0.0." + "1" * 29, "the site does not say which version"),
+        ("0.1.0.dev3", "both run 0.1.0"),
+    ],
+)
+def test_which_side_is_older(code: str, words: str) -> None:
+    assert words in verdict_on(honest(signature="0", code=code)).reason
 
 
 def test_a_value_is_found_in_any_chunk() -> None:

@@ -4,77 +4,19 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.dxo import from_shareable
 from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
-from nvflare.apis.fl_context import FLContext, FLContextManager
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
-from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
-from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
-from fedpac_me.federation.schema import signature
-from fedpac_me.federation.update import PROTOCOL
-from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.error_reply import error_reply
 from fedpac_me.flare.selector import BestModelSelector
-
-
-def model() -> dict[str, np.ndarray]:
-    return {"a": np.full((2, 2), 10, np.float32), "b": np.zeros(3, np.float32)}
-
-
-class Server:
-    """An aggregator in round ``number`` of a run in ``folder``."""
-
-    def __init__(self, folder, number: int = 0, **options) -> None:
-        self.aggregator = ExpertWiseAggregator(**options)
-        self.number = number
-        self.learnable = make_model_learnable(model(), {})
-        workspace = SimpleNamespace(get_run_dir=lambda job: str(folder))
-        self.engine = SimpleNamespace(
-            get_workspace=lambda: workspace,
-            get_component=lambda name: self.aggregator,
-            fire_event=lambda *args: None,
-            new_context=lambda: FLContext(),
-        )
-        self.tell(AppEventType.ROUND_STARTED, self.context())
-
-    def tell(self, event: str, fl_ctx: FLContext) -> None:
-        self.aggregator.handle_event(event, fl_ctx)
-
-    def context(self, site: str = "site-1") -> FLContext:
-        fl_ctx = FLContextManager(self.engine, "server", "job").new_context()
-        for name, value in {
-            AppConstants.GLOBAL_MODEL: self.learnable,
-            AppConstants.CURRENT_ROUND: self.number,
-            AppConstants.NUM_ROUNDS: 5,
-        }.items():
-            fl_ctx.set_prop(name, value, private=True, sticky=False)
-        peer = FLContext()
-        peer.set_prop(ReservedKey.IDENTITY_NAME, site, private=False, sticky=False)
-        fl_ctx.set_peer_context(peer)
-        return fl_ctx
-
-    def send(self, site: str, value: float, cases: int = 1, number: int | None = None, **meta) -> bool:
-        diff = {name: np.full_like(array, value) for name, array in model().items()}
-        meta = {"protocol": PROTOCOL, "signature": signature(model()), "cases": cases, "steps": 1, **meta}
-        shareable = DXO(DataKind.WEIGHT_DIFF, data=diff, meta=meta).to_shareable()
-        shareable.add_cookie(AppConstants.CONTRIBUTION_ROUND, self.number if number is None else number)
-        return self.aggregator.accept(shareable, self.context(site))
-
-    def close(self) -> dict[str, np.ndarray]:
-        """The model after the round, through FLARE's own generator."""
-        fl_ctx = self.context()
-        return FullModelShareableGenerator().shareable_to_learnable(self.aggregator.aggregate(fl_ctx), fl_ctx)[
-            "weights"
-        ]
+from flare_server import Server, model
 
 
 @pytest.fixture
@@ -122,6 +64,18 @@ def test_an_error_reply_is_in_the_ledger_with_its_sentence(server, tmp_path):
     server.close()
     (entry,) = json.loads((tmp_path / "fedpac_me/ledger.json").read_text())["rounds"]
     assert entry["rejected"] == [{"site": "site-2", "reason": "no data folder"}]
+
+
+def test_a_flag_is_in_the_ledger_and_a_warning(tmp_path, monkeypatch):
+    server = Server(tmp_path, clip_norm_factor=3.0, clip_norm_first=1.0)
+    said: list[str] = []
+    monkeypatch.setattr(server.aggregator, "log_warning", lambda fl_ctx, text: said.append(text))
+    assert server.send("site-1", 0.1)
+    assert server.send("site-2", 100.0)
+    assert server.close()["b"].tolist() == pytest.approx([(0.1 + 1 / 7**0.5) / 2] * 3)
+    (entry,) = json.loads((tmp_path / "fedpac_me/ledger.json").read_text())["rounds"]
+    assert [line.get("flags") for line in entry["accepted"]] == [None, ["weights 264.6 long, cut to the bound 1"]]
+    assert said == ["Update of site-2 in round 0: weights 264.6 long, cut to the bound 1"]
 
 
 def test_show_stats_shows_round_verdicts_and_dice(server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +24,9 @@ from fedpac_me import __version__
 from fedpac_me.config import load_config
 from fedpac_me.flare.error_reply import reason_of
 from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.flare.site_context import STATES_FOLDER
 from fedpac_me.learning.site import SCANS_FOLDER, Site
+from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model, get_weights
 from flare_tools import MARK
 
@@ -42,7 +45,9 @@ class Client:
         self.config = load_config(config)
         self.executor = FedPacMeExecutor(self.config.to_dict())
         workspace = SimpleNamespace(
-            get_run_dir=lambda job: str(folder), get_site_config_dir=lambda: str(folder / "kit")
+            get_root_dir=lambda: str(folder),
+            get_run_dir=lambda job: str(folder),
+            get_site_config_dir=lambda: str(folder / "kit"),
         )
         engine = SimpleNamespace(get_workspace=lambda: workspace, fire_event=lambda *args: None)
         self.fl_ctx = FLContextManager(engine, "site-1", "job").new_context()
@@ -72,9 +77,9 @@ def test_prepared_scans_go_with_the_job_and_the_sites_state_stays(client, tmp_pa
     client.do()
     folder = tmp_path / "run" / "fedpac_me"
     assert len(list((folder / SCANS_FOLDER).iterdir())) == 3  # two that train, one that validates
-    others = {path.name for path in folder.iterdir()} - {SCANS_FOLDER}
     client.executor.handle_event(EventType.END_RUN, client.fl_ctx)
-    assert {path.name for path in folder.iterdir()} == others != set()
+    assert not (folder / SCANS_FOLDER).exists()
+    assert [path.name for path in (tmp_path / "run" / STATES_FOLDER / "job").iterdir()] == ["state-0.pt"]
 
 
 def test_a_named_cache_stays_and_serves_the_next_job(client, data, tmp_path, tiny_config):
@@ -86,6 +91,26 @@ def test_a_named_cache_stays_and_serves_the_next_job(client, data, tmp_path, tin
     assert not (tmp_path / "run" / "fedpac_me" / SCANS_FOLDER).exists()
     Client(tmp_path / "another run", tiny_config).do()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == kept
+
+
+def test_an_abort_in_the_middle_of_training_is_answered_within_two_seconds(data, tmp_path, tiny_config, monkeypatch):
+    """Training would go on for hours; the abort comes while a step is being computed."""
+    config = tmp_path / "endless.json"
+    content = json.loads(tiny_config.read_text())
+    config.write_text(json.dumps({**content, "learning": {"steps_per_round": 100_000, "batch": 2}}))
+    client, signal, asked = Client(tmp_path / "run", config), Signal(), []
+    step = Trainer._step
+
+    def aborted_during(self, batch, number):
+        if number == 3:
+            asked.append(time.monotonic())
+            signal.trigger(True)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(Trainer, "_step", aborted_during)
+    reply = client.do(signal=signal)
+    assert reply.get_return_code() == ReturnCode.TASK_ABORTED
+    assert time.monotonic() - asked[0] < 2 and len(asked) == 1
 
 
 def test_an_evaluation_is_metrics(client):
@@ -172,3 +197,33 @@ def test_every_figure_is_a_float_and_its_step_the_round_as_an_int(client):
     assert len(values) == len(sent)
     assert values["bytes_up"] == sum(value.nbytes for value in reply.data.values())
     assert values["dice_WT"] == reply.meta["metrics"]["dice_WT"]
+
+
+def test_a_truncated_case_is_left_out_and_named_in_the_private_log_once(data, tmp_path, tiny_config):
+    path = next((data / "site-1").glob(f"{MARK}_1_0/*_t2.nii.gz"))
+    path.write_bytes(path.read_bytes()[:1000])
+    config = tmp_path / "tolerant.json"
+    content = json.loads(tiny_config.read_text())
+    config.write_text(json.dumps({**content, "data": {**content["data"], "max_unusable": 0.5}}))
+    client = Client(tmp_path / "run", config)
+    for _ in range(2):
+        dxo = from_shareable(client.do())
+        assert (dxo.meta["cases"], dxo.meta["metrics"]["unusable_cases"]) == (1, 1.0)
+        assert MARK not in json.dumps(dxo.meta)
+    assert (tmp_path / "run/fedpac_me/private.log").read_text().count("Left out: ") == 1
+    assert path.name in (tmp_path / "run/fedpac_me/private.log").read_text()
+
+
+def test_memory_that_runs_out_is_an_error_reply_with_a_sentence(client, monkeypatch):
+    monkeypatch.setattr(Trainer, "_step", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    reply = client.do()
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert reason_of(reply).startswith("memory ran out") and "Lower data.crop" in reason_of(reply)
+
+
+def test_an_empty_training_list_is_an_error_reply(client, data):
+    ids = [path.name for path in (data / "site-1").iterdir() if path.is_dir()]
+    (data / "site-1" / "splits.json").write_text(json.dumps({"train": [], "validation": ids[:1], "test": ids[1:]}))
+    reply = client.do()
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert reason_of(reply) == "the site's data or settings are not usable; its own private.log says why"

@@ -110,6 +110,21 @@ def test_page_escapes_names_and_reasons(tmp_path):
     assert "&lt;script&gt;x" in text
 
 
+def test_page_says_what_was_odd_about_an_update(tmp_path):
+    run = write_run(tmp_path / "odd", {"site-1": "train", "site-2": "train"}, {FINAL_MODEL: 0}, pictures=False)
+    (path,) = run.rglob("ledger.json")
+    content = json.loads(path.read_text())
+    content["rounds"][0]["accepted"][1]["flags"] = ["points against the others (cosine -0.90)"]
+    content["rounds"][0]["notes"] = ["Expert 0 was moved by 2 sites"]
+    path.write_text(json.dumps(content))
+    text = write_report(run).read_text()
+    assert text.count("<br>Expert 0 was moved by 2 sites</td>") == 1
+    assert read(run)["rounds"][0]["notes"] == ["Expert 0 was moved by 2 sites"]
+    assert text.count("points against the others (cosine -0.90)") == 1
+    assert read(run)["rounds"][0]["accepted"][1]["flags"] == ["points against the others (cosine -0.90)"]
+    assert "flags" not in read(run)["rounds"][0]["accepted"][0]
+
+
 def test_page_without_pictures_says_why(tmp_path):
     run = write_run(tmp_path / "real", {"site-1": "train"}, {FINAL_MODEL: 0}, pictures=False)
     text = write_report(run).read_text()

@@ -20,7 +20,7 @@ from monai.transforms import (
     Transform,
 )
 
-from fedpac_me.config import DataConfig
+from fedpac_me.config import SMALLEST_CROP, DataConfig
 from fedpac_me.data.layouts import Case
 from fedpac_me.data.scan_cache import PreparedScan, ScanCache
 from fedpac_me.labels import regions_from_labels
@@ -75,10 +75,18 @@ class TrainingCrops:
         self._cases = cases
         self._scans = scans
         scans.prepare(cases)
-        self._draw = _random_crop(scans.config, augmentation)
+        self._size, self._augmentation = scans.config.crop, augmentation
+        self._draw = _random_crop(scans.config, self._size, augmentation)
 
     def __len__(self) -> int:
         return len(self._cases)
+
+    def shrink(self) -> bool:
+        """Cut crops of half the edge from now on, a multiple of 8; ``False`` where they are as small as they get."""
+        smaller = max(self._size // 2 // 8 * 8, SMALLEST_CROP)
+        shrinks, self._size = smaller < self._size, smaller
+        self._draw = _random_crop(self._scans.config, self._size, self._augmentation)
+        return shrinks
 
     @cached_property
     def styles(self) -> np.ndarray:
@@ -144,8 +152,8 @@ def _sample(prepared: PreparedScan) -> dict:
     }
 
 
-def _random_crop(config: DataConfig, augmentation: Sequence[Transform]) -> Compose:
-    size = (config.crop,) * 3
+def _random_crop(config: DataConfig, edge: int, augmentation: Sequence[Transform]) -> Compose:
+    size = (edge,) * 3
     return Compose(
         [
             RandCropByPosNegLabeld(

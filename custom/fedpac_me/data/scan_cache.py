@@ -12,7 +12,7 @@ import hashlib
 import logging
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,13 +79,9 @@ class ScanCache:
         return self._open(path)
 
     def prepare(self, cases: Sequence[Case]) -> None:
-        """Load every case once, with a log line now and then, so that what is wrong is known before training."""
-        last = time.monotonic()
-        for number, case in enumerate(cases, start=1):
+        """Load every case once, so that what is wrong is known before training."""
+        for case in telling_progress(cases):
             self.load(case)
-            if time.monotonic() - last > _PROGRESS_SECONDS:
-                last = time.monotonic()
-                _log.info("Preparing scans: %d of %d", number, len(cases))
 
     def _key(self, case: Case) -> str:
         """Says what an entry was made from: files by content, and every choice that changes the result."""
@@ -112,6 +108,16 @@ class ScanCache:
                 f"The prepared scans cannot be written to {self._folder}: {error}. Make room or allow writing there, "
                 "or name another folder as 'cache' in the site's settings."
             ) from None
+
+
+def telling_progress(cases: Sequence[Case]) -> Iterator[Case]:
+    """The cases, each to be prepared, with a log line now and then that says how far it is."""
+    last = time.monotonic()
+    for number, case in enumerate(cases, start=1):
+        yield case
+        if time.monotonic() - last > _PROGRESS_SECONDS:
+            last = time.monotonic()
+            _log.info("Preparing scans: %d of %d", number, len(cases))
 
 
 def _tensors(scan: Scan) -> Tensors:

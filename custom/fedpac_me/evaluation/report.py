@@ -22,7 +22,7 @@ from fedpac_me.storage import atomic_path, write_json, write_text
 HTML_NAME, JSON_NAME, CSV_NAME = "report.html", "report.json", "cases.csv"
 
 _SHORT_NAMES = {FINAL_MODEL: "final", BEST_MODEL: "best"}
-_LEDGER_FIELDS = ("round", "accepted", "rejected", "seconds", "bytes_up", "bytes_down", "metrics", "experts")
+_LEDGER_FIELDS = ("round", "accepted", "rejected", "seconds", "bytes_up", "bytes_down", "metrics", "experts", "notes")
 
 
 def write_report(run: Path) -> Path:

@@ -69,6 +69,8 @@ class _Accepted(_Part):
     norm: float | None = None
     # Left out where a run has none, so that the report of a run without experts stays what it was.
     expert_mass: _Masses | None = Field(None, max_length=MOST_EXPERTS, exclude_if=_is_none)
+    # What the server found odd; ledgers have it only where there is something.
+    flags: list[str] | None = Field(None, exclude_if=_is_none)
 
 
 class _Rejected(_Part):
@@ -94,6 +96,8 @@ class _Round(_Part):
     bytes_down: int | None = None
     metrics: dict[str, dict[str, Any]] = {}
     experts: _Experts | None = Field(None, exclude_if=_is_none)
+    # What a robust merge left as it was; ledgers have it only where there is something.
+    notes: list[str] | None = Field(None, exclude_if=_is_none)
 
 
 class _Ledger(_Part):

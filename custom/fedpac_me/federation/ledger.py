@@ -24,7 +24,11 @@ OUTCOMES = (MERGED, NO_QUORUM, HELD)
 
 @dataclass(frozen=True)
 class Accepted:
-    """A site whose update was accepted; ``norm`` is the L2 norm of its update, ``expert_mass`` its cases by expert."""
+    """A site whose update was accepted.
+
+    ``norm`` is the L2 norm of its update as it arrived, ``expert_mass`` its cases by expert, ``flags`` what is odd
+    about the update and what was done about it.
+    """
 
     site: str
     cases: int
@@ -32,6 +36,7 @@ class Accepted:
     seconds: float
     norm: float
     expert_mass: tuple[float, ...] | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class RoundRecord:
     """One round. ``bytes_up`` and ``bytes_down`` are the arrays' payload, not what compression and TLS make of it.
 
     ``agreement``: for each expert the mean cosine between the sites' updates of it, ``None`` where fewer than two sites
-    moved it; empty in ledgers older than this figure.
+    moved it; empty in ledgers older than this figure. ``notes``: what the merge left as it was, and why.
     """
 
     round: int
@@ -60,6 +65,7 @@ class RoundRecord:
     bytes_down: int = 0
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     agreement: tuple[float | None, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def expert_mass(self) -> list[float]:
@@ -82,17 +88,17 @@ class RoundRecord:
     def to_json(self) -> dict[str, Any]:
         """This round as builtins, everything sorted."""
         content = asdict(self)
-        agreement = list(content.pop("agreement"))
+        agreement, notes = list(content.pop("agreement")), list(content.pop("notes"))
         content["accepted"] = sorted(content["accepted"], key=lambda line: line["site"])
         content["rejected"] = sorted(content["rejected"], key=lambda line: (line["site"], line["reason"]))
         content["abstained"] = sorted(self.abstained)
         if self.expert_mass:
             content["experts"] = {"mass": self.expert_mass, "dead": self.dead_experts}
             content["experts"] |= {"agreement": agreement} if agreement else {}
-        else:
-            content["accepted"] = [_without_mass(line) for line in content["accepted"]]
+        has_experts = bool(self.expert_mass)
+        content["accepted"] = [_without_what_is_absent(line, has_experts) for line in content["accepted"]]
         content["metrics"] = {site: dict(sorted(self.metrics[site].items())) for site in sorted(self.metrics)}
-        return content
+        return content | ({"notes": notes} if notes else {})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RoundRecord:
@@ -101,9 +107,10 @@ class RoundRecord:
         Raises:
             TypeError, KeyError, ValueError, AttributeError: the content is anything else.
         """
-        known = {entry.name for entry in fields(cls)} - {"agreement"}  # which stands with the experts
-        agreement = content.get("experts", {}).get("agreement", ())
-        content = {name: value for name, value in content.items() if name != "experts"}
+        # The agreement stands with the experts, and notes only where there are some.
+        known = {entry.name for entry in fields(cls)} - {"agreement", "notes"}
+        agreement, notes = content.get("experts", {}).get("agreement", ()), content.get("notes", ())
+        content = {name: value for name, value in content.items() if name not in ("experts", "notes")}
         if set(content) != known or content["outcome"] not in OUTCOMES or type(content["round"]) is not int:
             raise ValueError(f"a round must have exactly the fields {sorted(known)} and an outcome of {OUTCOMES}")
         read = dict(content)
@@ -112,16 +119,19 @@ class RoundRecord:
         read["abstained"] = tuple(content["abstained"])
         read["metrics"] = {site: dict(figures) for site, figures in content["metrics"].items()}
         read["agreement"] = tuple(None if mean is None else float(mean) for mean in agreement)
+        read["notes"] = tuple(str(note) for note in notes)
         return cls(**read)
 
 
-def _without_mass(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name != "expert_mass"}
+def _without_what_is_absent(line: dict[str, Any], has_experts: bool) -> dict[str, Any]:
+    absent = {"expert_mass": not has_experts, "flags": not line["flags"]}
+    return {name: value for name, value in line.items() if not absent.get(name)}
 
 
 def _accepted(line: Mapping[str, Any]) -> Accepted:
     mass = line.get("expert_mass")
-    return Accepted(**{**line, "expert_mass": None if mass is None else tuple(mass)})
+    flags = tuple(line.get("flags", ()))
+    return Accepted(**{**line, "expert_mass": None if mass is None else tuple(mass), "flags": flags})
 
 
 class Ledger:

@@ -24,6 +24,9 @@ RULES = (MASS, CASES_OF_USERS, CASES)
 """What weighs a site's update of an expert: its mass there; all its cases if it used it; all its cases anyhow."""
 
 
+Added = Sequence[tuple[FixedPointSum, Prepared]]
+
+
 class ExpertWiseMerge:
     """Accumulates checked updates of one round in O(1) models of memory and in any order."""
 
@@ -35,21 +38,22 @@ class ExpertWiseMerge:
         # The shared tensors, then each expert.
         self._groups = tuple(_sums_over(schema, keys) for keys in (schema.shared_keys, *schema.expert_keys))
 
-    def has_room(self, cases: int, expert_mass: Sequence[float] | None = None) -> bool:
+    def has_room(self, cases: float, expert_mass: Sequence[float] | None = None) -> bool:
         """Whether one more site of this size stays within the proven range of the sums."""
         return all(total.has_room(weight) for total, weight in self._weighted(None, cases, expert_mass))
 
     def add(
         self,
         diff: Mapping[str, np.ndarray],
-        cases: int,
+        cases: float,
         expert_mass: Sequence[float] | None = None,
         check: Check | None = None,
-    ) -> None:
+    ) -> Added:
         """Add one site's update; all of it or, after an error, nothing: the sums are the same to the byte.
 
         ``check`` sees every chunk of ``diff`` just before it is added, which saves reading the update twice; without
-        it ``update.check`` must have accepted the values. Keys of experts with zero mass may be missing.
+        it ``update.check`` must have accepted the values. Keys of experts with zero mass may be missing. Returns what
+        ``retract`` takes.
 
         Raises:
             OverflowError: more cases in all than ``fixed_point.MAX_TOTAL_WEIGHT``.
@@ -63,6 +67,12 @@ class ExpertWiseMerge:
                 for total in (total for total, weight in weighted if weight == 0):
                     total.inspect(diff, check)
             _commit_all(prepared, check)
+        return prepared
+
+    def retract(self, added: Added) -> None:
+        """Take the last ``add`` back: the sums are what they were before it, to the byte."""
+        for total, ready in added:
+            total.retract(ready)
 
     def merge(self, other: ExpertWiseMerge) -> None:
         """Add what another merge of the same schema has gathered: the same bytes as one level; κ counts here only.
@@ -101,7 +111,7 @@ class ExpertWiseMerge:
         return (total for sums in self._groups for total in sums)
 
     def _weighted(
-        self, diff: Mapping[str, np.ndarray] | None, cases: int, expert_mass: Sequence[float] | None
+        self, diff: Mapping[str, np.ndarray] | None, cases: float, expert_mass: Sequence[float] | None
     ) -> Iterator[tuple[FixedPointSum, float]]:
         weights = (cases, *expert_weights(self._rule, cases, expert_mass or ()))
         for group, (sums, weight) in enumerate(zip(self._groups, weights, strict=True)):
@@ -113,7 +123,7 @@ class ExpertWiseMerge:
         return self._rule == CASES and group > 0 and diff is not None and self._first_keys[group - 1] not in diff
 
 
-def expert_weights(rule: str, cases: int, expert_mass: Sequence[float]) -> tuple[float, ...]:
+def expert_weights(rule: str, cases: float, expert_mass: Sequence[float]) -> tuple[float, ...]:
     """The weight of a site's update of each expert under one of ``RULES``."""
     if rule == MASS:
         return tuple(expert_mass)
@@ -124,7 +134,7 @@ def _scaled(means: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray
     return {name: np.asarray(value * np.float32(factor)) for name, value in means.items()}
 
 
-def _commit_all(prepared: Sequence[tuple[FixedPointSum, Prepared]], check: Check | None) -> None:
+def _commit_all(prepared: Added, check: Check | None) -> None:
     done: list[tuple[FixedPointSum, Prepared]] = []
     try:
         for total, ready in prepared:

@@ -46,6 +46,7 @@ class RunState:
         weights: the global model, float32.
         meta: what goes out with the model, builtins.
         failed_rounds_in_a_row: rounds without quorum, up to this one.
+        usual_norms: of ``NormBound.state``.
         velocity, prototypes: of ``ServerMomentum.state`` and ``PrototypeServer.state``.
         best_score, best: the best round's validation Dice and its model; ``None`` and empty before there is one.
     """
@@ -57,6 +58,7 @@ class RunState:
     weights: Arrays
     meta: dict[str, Any] = field(default_factory=dict)
     failed_rounds_in_a_row: int = 0
+    usual_norms: list[list[list[float]]] = field(default_factory=list)
     velocity: Arrays = field(default_factory=dict)
     prototypes: Arrays = field(default_factory=dict)
     best_score: float | None = None
@@ -74,6 +76,7 @@ class RunState:
             "ledger": self.ledger.to_json(),
             "meta": self.meta,
             "failed_rounds_in_a_row": self.failed_rounds_in_a_row,
+            "usual_norms": self.usual_norms,
             "best_score": self.best_score,
         }
         arrays = {_HEADER: np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8)}
@@ -108,6 +111,7 @@ class RunState:
                 ledger=Ledger.from_json(header["ledger"]),
                 meta=header["meta"],
                 failed_rounds_in_a_row=int(header["failed_rounds_in_a_row"]),
+                usual_norms=header["usual_norms"],
                 best_score=header["best_score"],
                 **groups,
             )
@@ -120,6 +124,7 @@ class RunState:
     def load_into(self, server: RoundServer) -> None:
         """Let ``server`` go on from here. Raises ``InputError`` when the state does not fit it."""
         server.momentum.load_state(self.velocity)
+        server.norm_bound.load_state(self.usual_norms)
         if server.prototypes is not None and self.prototypes:
             server.prototypes.load_state(self.prototypes)
         server.failed_rounds_in_a_row = self.failed_rounds_in_a_row
@@ -129,6 +134,7 @@ def server_parts(server: RoundServer) -> dict[str, Any]:
     """The arguments of ``RunState`` that a server between two rounds knows."""
     return {
         "failed_rounds_in_a_row": server.failed_rounds_in_a_row,
+        "usual_norms": server.norm_bound.state(),
         "velocity": server.momentum.state(),
         "prototypes": server.prototypes.state() if server.prototypes is not None else {},
     }

@@ -5,14 +5,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from fedpac_me.federation.layout import chunks
 from fedpac_me.federation.rejection import Rejected, show
+from fedpac_me.federation.schema import is_statistic
 
 # float32 sums of CHUNK squares may come out smaller by up to 2¹⁶ · 2⁻²⁴ of themselves.
 _MARGIN = 1.01
+
+
+class Norms(NamedTuple):
+    """L2 norms of an update's weights and of its running statistics, which are on another scale."""
+
+    weights: float
+    statistics: float
 
 
 class Scan:
@@ -25,6 +34,7 @@ class Scan:
     def __init__(self, bound: Callable[[str], float]) -> None:
         self._bound = bound
         self._squares: list[float] = []
+        self._squares_of_statistics: list[float] = []
 
     def __call__(self, name: str, values: np.ndarray) -> float:
         """Check a chunk; returns a number that no value in it exceeds in size.
@@ -38,31 +48,45 @@ class Scan:
         """
         chunk = values.astype(np.float32, copy=False)
         square = float(np.dot(chunk, chunk))
-        self._squares.append(square)
+        (self._squares_of_statistics if is_statistic(name) else self._squares).append(square)
         bound = self._bound(name)
         if square <= 0.5 * bound * bound:
             return _MARGIN * math.sqrt(square)
         _check_each(name, chunk, bound)
         return bound
 
+    def look_over(self, diff: Mapping[str, np.ndarray], names: Iterable[str]) -> None:
+        """Show it the tensors ``names`` of ``diff``. Raises ``Rejected``."""
+        with np.errstate(all="ignore"):
+            for name in names:
+                flat = diff[name].reshape(-1)
+                for part in chunks(flat.size):
+                    self(name, flat[part])
+
     @property
     def norm(self) -> float:
-        """L2 norm of everything seen: float32 within a chunk, exact over the chunks, 6 digits.
+        """L2 norm of everything seen."""
+        return _root([*self._squares, *self._squares_of_statistics])
 
-        More digits would be noise, and would depend on how BLAS splits a dot product.
-        """
-        return float(f"{math.sqrt(math.fsum(self._squares)):.6g}")
+    @property
+    def norms(self) -> Norms:
+        """The same of the weights and of the running statistics."""
+        return Norms(_root(self._squares), _root(self._squares_of_statistics))
 
 
 def measured_norm(diff: Mapping[str, np.ndarray], names: Iterable[str], bound: Callable[[str], float]) -> float:
     """``Scan`` of the tensors ``names`` of ``diff``: their norm. Raises ``Rejected``."""
     scan = Scan(bound)
-    with np.errstate(all="ignore"):
-        for name in names:
-            flat = diff[name].reshape(-1)
-            for part in chunks(flat.size):
-                scan(name, flat[part])
+    scan.look_over(diff, names)
     return scan.norm
+
+
+def _root(squares: Iterable[float]) -> float:
+    """float32 within a chunk, exact over the chunks, 6 digits.
+
+    More digits would be noise, and would depend on how BLAS splits a dot product.
+    """
+    return float(f"{math.sqrt(math.fsum(squares)):.6g}")
 
 
 def _check_each(name: str, chunk: np.ndarray, bound: float) -> None:

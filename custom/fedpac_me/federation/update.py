@@ -81,6 +81,7 @@ class Verdict:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     norm: float = 0.0
+    flags: tuple[str, ...] = ()
 
 
 def check(

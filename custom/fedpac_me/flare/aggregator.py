@@ -42,6 +42,12 @@ class ExpertWiseAggregator(Aggregator):
         share: ``nothing`` holds the model, for runs in which every site keeps its own.
         expert_merge: what weighs a site's update of an expert: ``mass``, ``cases_of_users`` or ``cases``.
         expert_prior: cases' worth of no change in every expert's merge.
+        max_site_share: most of all cases in a merge that may be one site's.
+        clip_norm_factor: times the median length of earlier updates that an update may be long; 0: no bound.
+        clip_norm_first: the bound before any round was merged; 0: none.
+        robust: a merge that ``hostile_sites`` cannot steer: ``none``, ``norm_clipping``, ``median``,
+            ``trimmed_mean``, ``geometric_median`` or ``multi_krum``.
+        hostile_sites: how many hostile sites a robust merge must withstand.
         expert_momentum: whether the server's momentum moves experts too.
         prototypes: arguments of ``federation.prototype_server.PrototypeServer``, where the method has prototypes.
         abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
@@ -54,6 +60,11 @@ class ExpertWiseAggregator(Aggregator):
         share: str = "all",
         expert_merge: str = "mass",
         expert_prior: float = 0.0,
+        max_site_share: float = 1.0,
+        clip_norm_factor: float = 0.0,
+        clip_norm_first: float = 0.0,
+        robust: str = "none",
+        hostile_sites: int = 1,
         expert_momentum: bool = True,
         prototypes: dict | None = None,
         abort_after_failed_rounds: int = 3,
@@ -64,6 +75,11 @@ class ExpertWiseAggregator(Aggregator):
         self.share = share
         self.expert_merge = expert_merge
         self.expert_prior = expert_prior
+        self.max_site_share = max_site_share
+        self.clip_norm_factor = clip_norm_factor
+        self.clip_norm_first = clip_norm_first
+        self.robust = robust
+        self.hostile_sites = hostile_sites
         self.expert_momentum = expert_momentum
         self.prototypes = prototypes
         self.abort_after_failed_rounds = abort_after_failed_rounds
@@ -73,6 +89,11 @@ class ExpertWiseAggregator(Aggregator):
             share=share,
             expert_merge=expert_merge,
             expert_prior=expert_prior,
+            max_site_share=max_site_share,
+            clip_norm_factor=clip_norm_factor,
+            clip_norm_first=clip_norm_first,
+            robust=robust,
+            hostile_sites=hostile_sites,
             expert_momentum=expert_momentum,
             prototypes=prototypes,
         )
@@ -176,6 +197,9 @@ class ExpertWiseAggregator(Aggregator):
         drift = self._server.prototypes.drift if self._server.prototypes is not None else None
         figures = round_figures(record) | ({} if drift is None else {"prototype_drift": drift})
         send_figures(self, fl_ctx, figures, record.round)
+        for line in record.accepted:
+            for flag in line.flags:
+                self.log_warning(fl_ctx, f"Update of {line.site} in round {record.round}: {flag}")
         if self._server.failed_rounds_in_a_row >= self.abort_after_failed_rounds:
             self.system_panic(
                 f"{self._server.failed_rounds_in_a_row} rounds in a row had fewer than {self.quorum} usable updates. "

@@ -19,7 +19,7 @@ from fedpac_me.data_stats.features import DATA_SET
 from fedpac_me.data_stats.site_figures import SiteFigures, read_site
 from fedpac_me.data_stats.subjects import hashed_subjects, own_cases
 from fedpac_me.errors import InputError
-from fedpac_me.flare.private_log import append_private_log
+from fedpac_me.flare.private_log import PRIVATE_LOG, append_private_log
 from fedpac_me.flare.refusal import refusal_of
 from fedpac_me.flare.site_context import site_folder, site_settings
 
@@ -126,7 +126,7 @@ class DataStatisticsExecutor(StatisticsExecutor):
         if self._failure is not None:
             raise self._failure
         if self._figures is None:
-            log = site_folder(fl_ctx) / "private.log"
+            log = site_folder(fl_ctx) / PRIVATE_LOG
             try:
                 self._figures = read_site(site_settings(fl_ctx), lambda sentence: append_private_log(log, sentence))
             except InputError as error:
@@ -140,7 +140,7 @@ class DataStatisticsExecutor(StatisticsExecutor):
     def _note_shared(self, figures: SiteFigures, message: dict[str, Any], fl_ctx: FLContext) -> None:
         for case_id in own_cases(figures.cases, message["salt"], message["hashes"]):
             append_private_log(
-                site_folder(fl_ctx) / "private.log",
+                site_folder(fl_ctx) / PRIVATE_LOG,
                 f"Case {case_id} is at another site of this federation, too: an image of it holds the same voxels. "
                 "Agree with the other sites who keeps it: a subject must not be trained on and tested.",
             )

@@ -22,6 +22,7 @@ from fedpac_me.code_version import skew
 from fedpac_me.config import parse_config
 from fedpac_me.flare.figures import send_figures
 from fedpac_me.flare.key_search import TASK_STYLE
+from fedpac_me.flare.private_log import PRIVATE_LOG, append_private_log
 from fedpac_me.flare.refusal import refusal_of, refuse
 from fedpac_me.flare.site_context import site_folder, site_settings, site_states
 from fedpac_me.learning.site import SCANS_FOLDER, Site
@@ -45,6 +46,7 @@ class FedPacMeExecutor(Executor):
         self.resumes = resumes
         self._one_at_a_time = threading.Lock()
         self._site: Site | None = None
+        self._noted: set[str] = set()
         self._progress: dict[str, Any] = {}
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
@@ -96,6 +98,7 @@ class FedPacMeExecutor(Executor):
         update = site.train(
             model.data, round_number, lambda: abort_signal.triggered, server_meta=model.get_meta_props() or {}
         )
+        self._note_unusable(site, fl_ctx)
         figures = round_figures(update, model.data)
         self._progress = {"round": round_number, "site": site.name, "role": site.role, **figures}
         send_figures(self, fl_ctx, figures, round_number)
@@ -107,6 +110,7 @@ class FedPacMeExecutor(Executor):
         site = self._get_site(fl_ctx)
         evaluation = site.evaluate(from_shareable(shareable).data, model_name, lambda: abort_signal.triggered)
         self.log_info(fl_ctx, evaluation_sentence(model_name, evaluation))
+        self._note_unusable(site, fl_ctx)
         return DXO(DataKind.METRICS, data=evaluation).to_shareable()
 
     def _submit_model(self, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
@@ -130,3 +134,10 @@ class FedPacMeExecutor(Executor):
                 )
             self.log_info(fl_ctx, ready_sentence(self._site))
         return self._site
+
+    def _note_unusable(self, site: Site, fl_ctx: FLContext) -> None:
+        """The reasons, which name files, go into the site's own log, each once."""
+        for case, reason in site.readable.unusable.items():
+            if case not in self._noted:
+                self._noted.add(case)
+                append_private_log(site_folder(fl_ctx) / PRIVATE_LOG, f"Left out: {reason}")

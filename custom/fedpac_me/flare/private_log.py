@@ -7,6 +7,9 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
+PRIVATE_LOG = "private.log"
+"""Its name, in the site's folder of a job."""
+
 
 def append_private_log(path: Path, text: str, error: Exception | None = None) -> None:
     """Append one dated entry; with ``error``, its traceback too."""

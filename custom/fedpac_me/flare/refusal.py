@@ -10,7 +10,7 @@ from nvflare.apis.shareable import Shareable
 from fedpac_me.data.site import NoSettings
 from fedpac_me.errors import InputError
 from fedpac_me.flare.error_reply import error_reply
-from fedpac_me.flare.private_log import append_private_log
+from fedpac_me.flare.private_log import PRIVATE_LOG, append_private_log
 from fedpac_me.flare.site_context import site_folder
 
 
@@ -29,6 +29,6 @@ def refuse(
     executor: Executor, fl_ctx: FLContext, reason: str, detail: str, error: Exception | None = None
 ) -> Shareable:
     """An error reply with ``reason``; ``detail``, which may name files, stays in a file of the site's own."""
-    append_private_log(site_folder(fl_ctx) / "private.log", detail, error)
+    append_private_log(site_folder(fl_ctx) / PRIVATE_LOG, detail, error)
     executor.log_error(fl_ctx, f"This task was given up: {reason}")
     return error_reply(reason)

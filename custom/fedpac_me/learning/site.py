@@ -25,21 +25,22 @@ from fedpac_me.data.splits import site_cases
 from fedpac_me.data.style import known_figures
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.expert_picture import OwnedScans
-from fedpac_me.evaluation.metrics import region_dice
 from fedpac_me.evaluation.picture import case_picture
 from fedpac_me.federation import keys
 from fedpac_me.federation.moments import to_moments
 from fedpac_me.federation.schema import expert_of, signature
 from fedpac_me.federation.update import PROTOCOL
-from fedpac_me.labels import REGIONS
 from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
 from fedpac_me.learning.device import choose_device
 from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.local_model import load_local_model, save_local_model
+from fedpac_me.learning.out_of_memory import with_smaller_patches
 from fedpac_me.learning.perspectives import crop_augmentation
+from fedpac_me.learning.readable_cases import ReadableCases
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
+from fedpac_me.learning.validation import mean_dice
 from fedpac_me.model.backbone import build_model, get_weights, own_state, set_own_state, set_weights
 from fedpac_me.model.router import Routing
 
@@ -85,6 +86,7 @@ class Site:
         self._folder = folder
         self._states = states or folder
         self._scans = ScanCache(settings.cache or folder / SCANS_FOLDER, config.data)
+        self.readable = ReadableCases(config.data.max_unusable)
         self._crops: TrainingCrops | None = None
         self._site_styles: np.ndarray | None = None
 
@@ -118,11 +120,15 @@ class Site:
         metrics = self._validate(round_number, should_stop)
         if not self.trains:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
-        self.trainer.restore(state.optimizer if state is not None else None)
-        if self.trainer.contrast is not None:
-            self.trainer.contrast.begin_round(round_number, server_meta.get("prototypes"))
         experts = self._experts_of_cases()
-        result = self._trained(round_number, experts, should_stop)
+
+        def attempt() -> RoundResult:
+            self.trainer.restore(state.optimizer if state is not None else None)
+            if self.trainer.contrast is not None:
+                self.trainer.contrast.begin_round(round_number, server_meta.get("prototypes"))
+            return self._trained(round_number, experts, should_stop)
+
+        result = with_smaller_patches(attempt, lambda: self._shrunk(weights, state))
         metrics |= {"train_loss": result.loss, **{f"pacl_{name}": value for name, value in result.terms.items()}}
         self._save_state(round_number)
         if self._keeps_own_model:
@@ -141,9 +147,12 @@ class Site:
         """
         self._receive_whole(weights, SiteState.load(self._states, self.device))
         rows, owned, encoded = [], OwnedScans(self.name), []
-        for ordinal, case in enumerate([] if self.role == "pooled" else self.split.test, start=1):
+        cases = [] if self.role == "pooled" else self.split.test
+        for ordinal, case in enumerate(cases, start=1):
             start = time.monotonic()
-            scan = self._load(case)
+            scan = self.readable.load(case, cases, self._load)
+            if scan is None:
+                continue
             labels, route, metrics = self._scored(scan, should_stop)
             seconds = time.monotonic() - start
             if route is not None:
@@ -151,7 +160,7 @@ class Site:
                 owned.add(route.expert, route.distance, scan.image, scan.present)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
             encoded += encoded_twice(self.trainer.model, scan, self.config, self.device, route)
-            if ordinal == 1:
+            if len(rows) == 1:
                 self._draw(scan, labels, model_name)
         owned.draw(self._folder, model_name)
         return {"role": self.role, "cases": with_pair_matching(rows, encoded)}
@@ -172,7 +181,8 @@ class Site:
         """The training scans, read on first use."""
         if self._crops is None:
             augmentation = crop_augmentation(self.config)
-            self._crops = TrainingCrops(self.split.train, self._scans, self.config.seed, self.name, augmentation)
+            cases = self.readable.among(self.split.train, self._scans.load)
+            self._crops = TrainingCrops(cases, self._scans, self.config.seed, self.name, augmentation)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:
@@ -196,10 +206,6 @@ class Site:
         if self.config.router.keys == "site":
             return [router.route_site(self.crops.styles, trained=True).expert] * len(self.crops)
         return [router.route(style).expert for style in self.crops.styles]
-
-    def _mass(self, experts: Sequence[int]) -> list[float]:
-        """Cases that each expert answered for."""
-        return np.bincount(experts, minlength=self.config.model.experts).astype(float).tolist()
 
     def _without_unused(self, diff: dict[str, np.ndarray], mass: Sequence[float]) -> dict[str, np.ndarray]:
         """An expert that no scan of this site used has nothing to say, and is not sent."""
@@ -231,7 +237,8 @@ class Site:
         diff = to_moments({name: np.asarray(value - weights[name]) for name, value in trained.items()})
         facts: dict[str, Any] = {"cases": len(self.crops)}
         if experts is not None:
-            facts["expert_mass"] = self._mass(experts)
+            # Cases that each expert answered for.
+            facts["expert_mass"] = np.bincount(experts, minlength=self.config.model.experts).astype(float).tolist()
             diff = self._without_unused(diff, facts["expert_mass"])
         sums = self.trainer.contrast.sums_meta() if self.trainer.contrast is not None else None
         if sums is not None:
@@ -247,6 +254,11 @@ class Site:
         set_weights(self.trainer.model, weights)
         set_own_state(self.trainer.model, state.weights if state is not None else None)
 
+    def _shrunk(self, weights: Weights, state: SiteState | None) -> bool:
+        """Whether smaller patches are possible; the received model again, for another attempt with them."""
+        self._receive(weights, state)
+        return self.crops.shrink()
+
     def _save_state(self, round_number: int) -> None:
         model = self.trainer.model
         weights = model.state_dict() if self._keeps_own_model else own_state(model)
@@ -256,14 +268,10 @@ class Site:
         """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""
         if round_number % self.config.evaluation.validation_every or not self.split.validation:
             return {}
-        scans = (self._scans.load(case).scan for case in self.split.validation)
-        scores = [
-            region_dice(self._predict(scan, should_stop, self._route(scan)).labels[scan.box], scan.labels).values()
-            for scan in scans
-        ]
-        means = np.mean([list(score) for score in scores], axis=0)
-        dice = {f"dice_{region}": float(mean) for region, mean in zip(REGIONS, means, strict=True)}
-        return {**dice, "dice_mean": float(means.mean())}
+        cases = self.split.validation
+        found = (self.readable.load(case, cases, self._scans.load) for case in cases)
+        scans = (prepared.scan for prepared in found if prepared is not None)
+        return mean_dice((self._predict(s, should_stop, self._route(s)).labels[s.box], s.labels) for s in scans)
 
     def _load(self, case: Case) -> Scan:
         data = self.config.data
@@ -283,7 +291,7 @@ class Site:
             "protocol": PROTOCOL,
             "signature": signature(weights),
             "code": __version__,
-            "metrics": metrics,
+            "metrics": metrics | self.readable.figures,
             "seconds": time.monotonic() - start,
             **facts,
         }
