@@ -49,11 +49,10 @@ def configure_kit(kit: Path) -> None:
     """What a kit needs on the machine where it will run: the package allowed, a server's jobs kept in the kit, and for
     a site's engineer a sample of the settings.
 
-    A server also takes back sites that come back, and a site keeps its jobs' processes up.
-
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
-    Again on another machine, this puts right what was written here. An admin's kit needs nothing. In a prepared kit
-    FLARE has placed the jobs, and has deleted the ``resources.json`` in which the package was allowed.
+    A server also takes back sites that come back, and a site keeps its jobs' processes up. Again on another machine,
+    this puts right what was written here. An admin's kit needs nothing. In a prepared kit FLARE has placed the jobs, and
+    has deleted the ``resources.json`` in which the package was allowed.
     """
     if is_server(kit):
         allow_installed_package(kit)
@@ -89,6 +88,17 @@ def forbid_code(kit: Path) -> None:
     write_json(local / _POLICY, policy)
 
 
+def write_settings(kit: Path, settings: SiteSettings) -> None:
+    """Write ``fedpac_me.json`` into the kit's ``local`` folder, every key spelled out so that it can be edited."""
+    write_json(kit / "local" / SETTINGS_FILE, settings.model_dump(mode="json", exclude_none=True))
+
+
+def write_settings_of_all(kits: Path, sites: Iterable[str], data: Path) -> None:
+    """Point the kit of each site to the folder of its name below ``data``, on one machine that has them all."""
+    for site in sites:
+        write_settings(kits / site, folder_settings(data.resolve() / site))
+
+
 def _change_components(kit: Path, change: Callable[[list[dict]], list[dict]]) -> None:
     resources = _resources(kit / "local")
     write_json(kit / "local" / _RESOURCES, {**resources, "components": change(resources.get("components", []))})
@@ -108,17 +118,6 @@ def _with_job_keeper(components: list[dict]) -> list[dict]:
 
 def _path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def write_settings(kit: Path, settings: SiteSettings) -> None:
-    """Write ``fedpac_me.json`` into the kit's ``local`` folder, every key spelled out so that it can be edited."""
-    write_json(kit / "local" / SETTINGS_FILE, settings.model_dump(mode="json", exclude_none=True))
-
-
-def write_settings_of_all(kits: Path, sites: Iterable[str], data: Path) -> None:
-    """Point the kit of each site to the folder of its name below ``data``, on one machine that has them all."""
-    for site in sites:
-        write_settings(kits / site, folder_settings(data.resolve() / site))
 
 
 def _resources(local: Path) -> dict:
