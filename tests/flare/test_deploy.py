@@ -136,6 +136,7 @@ def test_a_job_under_docker_gets_the_image_the_cases_and_the_sites_settings(prep
     monkeypatch.setattr(ClientDockerJobLauncher, "WORKSPACE_MOUNT", str(kit))
     launcher = ClientDockerJobLauncher(workspace=str(kit), **arguments)
     daemon = MagicMock()
+    daemon.containers.get.return_value.status = "running"
     monkeypatch.setattr(launcher, "_get_docker_client", lambda: daemon)
     monkeypatch.setattr(launcher, "get_module_args", lambda job_args: {})
     context = FLContext()
