@@ -20,13 +20,14 @@ MBIT = 10
 DELAY_MS = 100
 TITLE = f"Links of {MBIT} Mbit/s and {DELAY_MS} ms"
 
+_NOT_MEASURED = "not measured"
 _SCRIPT = Path(__file__).parents[1] / "behind_links.py"
 
 
 def measure(folder: Path, effort: Effort) -> dict[str, Any]:
-    """By size of the network. Raises ``RuntimeError`` where this machine has no such link."""
+    """By size of the network, ``None`` where the job failed; or why this machine has no such link."""
     if reason := why_not():
-        raise RuntimeError(reason)
+        return {_NOT_MEASURED: reason}
     measured: dict[str, Any] = {}
     for number, size in enumerate(effort.link_sizes):
         say(f"{size} parameters, {effort.link_rounds} rounds")
@@ -47,6 +48,8 @@ def run_behind_links(folder: Path, size: str, rounds: int) -> dict[str, Any]:
 
 def section(measured: dict[str, Any]) -> list[str]:
     """The page's lines."""
+    if _NOT_MEASURED in measured:
+        return [f"Not measured here. {measured[_NOT_MEASURED]}"]
     lines = [
         f"Provisioned kits, {SITES} sites that do not train, each in a network namespace of its own whose only way out "
         f"is a link that passes {MBIT} Mbit/s each way and takes {DELAY_MS} ms for each packet, {2 * DELAY_MS} ms for "

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from scipy.stats import linregress
 
 from federation_cost.data import tiny_sites
@@ -15,6 +16,8 @@ from federation_cost.environments import TEMPLATE, run_in, say, stopped
 from federation_cost.figures import mebibytes
 from federation_cost.job import NULL, STOCK, TINY, write_job
 from federation_cost.watch import MemoryWatch, resident_of_federation
+from fedpac_me.config import parse_config
+from fedpac_me.engine import run_federation
 from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.poc import start_poc
 from poc_tools import free_port
@@ -36,7 +39,13 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
     }
     data = tiny_sites(folder / "data", SITES)
     federation = LocalFederation(folder / "poc")
-    measured: dict[str, Any] = {"rounds": effort.memory_rounds, "warm_up": effort.warm_up_rounds}
+    say(f"without FLARE: {effort.memory_rounds} rounds")
+    measured: dict[str, Any] = {
+        "rounds": effort.memory_rounds,
+        "warm_up": effort.warm_up_rounds,
+        "without FLARE": _without_flare(config, data, folder / "one process", effort.warm_up_rounds),
+        "jobs": {},
+    }
     for name, job in jobs.items():
         # A federation of its own for each: what one job leaves behind must not count for the next.
         start_poc(federation, TEMPLATE, data, SITES, free_port())
@@ -45,13 +54,14 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
             finished = run_in(federation, job, folder, watched=name == WATCHED)
         times = round_times(finished.server / "log.txt")
         ends = [times[number, "finished"] for number in range(effort.memory_rounds)]
-        measured[name] = _slopes(watch.samples, ends, effort.warm_up_rounds)
+        measured["jobs"][name] = _slopes(watch.samples, ends, effort.warm_up_rounds)
     return measured
 
 
 def section(measured: dict[str, Any]) -> list[str]:
     """The page's lines."""
-    names = [name for name in measured if name not in ("rounds", "warm_up")]
+    jobs = measured["jobs"]
+    names = list(jobs)
     lines = [
         f"{measured['rounds']} rounds of a POC federation with {SITES} sites and a network of the tests' size: with "
         "FLARE's own aggregator and a site of twenty lines; with this project's server; and with its sites too, which "
@@ -63,15 +73,22 @@ def section(measured: dict[str, Any]) -> list[str]:
         "| process | " + " | ".join(f"{name}: KiB a round | at the end (MiB)" for name in names) + " |",
         "|---|" + "---|---|" * len(names),
     ]
-    for role in measured[names[0]]:
+    for role in jobs[names[0]]:
         cells = []
         for name in names:
-            found = measured[name][role]
+            found = jobs[name][role]
             cells.append(f"{found['slope']:+.2f} ± {found['error']:.2f} | {mebibytes(found['last'])}")
         lines.append(f"| {role} | {' | '.join(cells)} |")
-    steepest = (max(measured[name].items(), key=lambda item: item[1]["slope"]) for name in names)
+    steepest = (max(jobs[name].items(), key=lambda item: item[1]["slope"]) for name in names)
     told = (f"{role} by {found['slope']:.1f} with {name}" for name, (role, found) in zip(names, steepest, strict=True))
-    return [*lines, "", f"What grows most, in KiB a round: {', '.join(told)}."]
+    alone = measured["without FLARE"]
+    return [
+        *lines,
+        "",
+        f"What grows most, in KiB a round: {', '.join(told)}.",
+        "The same training sites and the same server without FLARE, all in one process (`fedpac_me.engine`), grow by "
+        f"{alone['slope']:.2f} ± {alone['error']:.2f}; the ledger, which keeps every round, is part of that.",
+    ]
 
 
 def _slopes(
@@ -83,10 +100,20 @@ def _slopes(
         before = [found for moment, found in samples if moment <= end]
         for role, size in (before[-1] if before else {}).items():
             rows.setdefault(role, []).append((number, size))
-    slopes = {}
-    for role, points in sorted(rows.items()):
-        numbers, sizes = zip(*points, strict=True)
-        line = linregress(numbers, sizes)
-        error = 0.0 if min(sizes) == max(sizes) else float(line.stderr)  # of what never changes it says NaN
-        slopes[role] = {"slope": float(line.slope) / _KIB, "error": error / _KIB, "last": sizes[-1]}
-    return slopes
+    return {role: _line(points) for role, points in sorted(rows.items())}
+
+
+def _line(points: list[tuple[int, int]]) -> dict[str, float]:
+    """Slope and its standard error (KiB a round) of bytes by round, and the last of them."""
+    numbers, sizes = zip(*points, strict=True)
+    line = linregress(numbers, sizes)
+    error = 0.0 if min(sizes) == max(sizes) else float(line.stderr)  # of what never changes it says NaN
+    return {"slope": float(line.slope) / _KIB, "error": error / _KIB, "last": sizes[-1]}
+
+
+def _without_flare(config: dict[str, Any], data: Path, folder: Path, warm_up: int) -> dict[str, float]:
+    """Sites that train and the server, all in this process."""
+    parsed = parse_config({"method": "memory", "title": "The same federation in one process", **config})
+    sizes: list[int] = []
+    run_federation(parsed, data, folder, progress=lambda line: sizes.append(psutil.Process().memory_info().rss))
+    return _line(list(enumerate(sizes))[warm_up:])
