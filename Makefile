@@ -13,7 +13,7 @@ endif
 POC_CONFIG := app_configs/fedpac_me.json
 POC_FLAGS :=
 
-.PHONY: help install demo poc phantom test test-fast faults lint jobs bench bench-federation clean
+.PHONY: help install demo poc phantom test test-fast coverage faults lint jobs bench bench-federation clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -41,6 +41,10 @@ test: install lint  ## every test
 
 test-fast: install  ## the tests that need no FLARE process, without the slowest
 	$(BIN)/python -m pytest -m "not flare and not real_case and not slow"
+
+coverage: install  ## every line and branch of federation/ by its own tests; fails when one is missing
+	$(BIN)/python -m coverage run --branch --source=fedpac_me.federation -m pytest tests/federation
+	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=100
 
 faults: install  ## every test of the table of faults; writes docs/results/faults.md, fails when a row falls
 	PYTHONPATH=tests:tests/flare:$$PYTHONPATH $(BIN)/python -m faults.scorecard

@@ -16,10 +16,10 @@ MODEL = {"w": np.zeros((300, 70), np.float32), "n.running_mean": np.zeros(9, np.
 
 
 def pulling(seed: int, factor: float = 1.0) -> dict[str, np.ndarray]:
-    """A fifth of a common direction in noise."""
+    """Half of a common direction in noise: any two have a cosine of .2."""
     common = np.random.default_rng(99).normal(size=(300, 70))
     noise = np.random.default_rng(seed).normal(size=(300, 70))
-    return {"w": (factor * (0.2 * common + noise)).astype(np.float32), "n.running_mean": np.ones(9, np.float32)}
+    return {"w": (factor * (0.5 * common + noise)).astype(np.float32), "n.running_mean": np.ones(9, np.float32)}
 
 
 def flags(*diffs: dict[str, np.ndarray]) -> dict[str, str]:
@@ -46,10 +46,16 @@ def test_of_two_sites_nobody_can_tell_which_is_wrong() -> None:
     assert flags(pulling(1), pulling(2, -1.0)) == {}
 
 
+def test_updates_that_cancel_flag_nobody() -> None:
+    """As at the end of training: every one points against the sum of the others, and no two agree."""
+    noise = [np.random.default_rng(seed).normal(size=(300, 70)) for seed in range(4)]
+    assert flags(*({"w": value - sum(noise) / 4} for value in noise)) == {}
+
+
 def test_updates_that_point_nowhere() -> None:
     zero = {"w": np.zeros((300, 70), np.float32)}
     assert flags(zero, zero, zero) == {}
-    assert flags(pulling(1), pulling(1, -1.0), pulling(2), zero)["site-1"]
+    assert set(flags(pulling(1), pulling(1, -1.0), pulling(2), zero)) == {"site-1"}
     opposed = flags(pulling(1), zero, zero, pulling(1, -1.0), pulling(1, 2.0))
     assert opposed == {"site-3": "points against the others (cosine -1.00)"}
 

@@ -19,8 +19,7 @@ def test_a_round_in_a_line() -> None:
         0, "merged", 3.25, (accepted("a", flags=("odd",)), accepted("b")), (Refused("c", "x"),), metrics=metrics
     )
     assert round_line(whole, 3, 30.0) == (
-        "round 1/3  merged  2 updates  1 rejected  1 flagged  loss 0.375  validation Dice 0.750  3.2 s  "
-        "about 1 min 00 s left"
+        "round 1/3  merged  2 updates  1 rejected  loss 0.375  validation Dice 0.750  3.2 s  about 1 min 00 s left"
     )
     last = RoundRecord(2, "no_quorum", 1.0)
     assert round_line(last, 3, 30.0) == "round 3/3  no_quorum  0 updates  1.0 s  training done, evaluating"

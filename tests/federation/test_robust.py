@@ -262,3 +262,32 @@ def test_an_update_between_the_others_is_the_geometric_median_itself() -> None:
             assert (np.linalg.norm(centre) < 1e-6) == stays
     middle_one = by_distance("geometric_median", np.array([[-1.0], [0.0], [1.0]]), 1)
     assert middle_one.tolist() == [1 / 3] * 3
+
+
+STATED = {"w": (3, 2), "n.running_mean": (4,), "n.running_var": (4,), "h.experts.0.w": (5,), "h.experts.1.w": (5,)}
+GROUPS = (["w"], ["n.running_mean", "n.running_var"], ["h.experts.0.w"], ["h.experts.1.w"])
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize("rule", VOTING)
+def test_each_group_of_tensors_is_what_the_rule_makes_of_it(rule: str, dtype: str) -> None:
+    """Weights, statistics and each expert are vectors of their own, among the sites that use them."""
+    generator = np.random.default_rng(7)
+    scale = {name: 1e3 if "running" in name else 1e-2 for name in STATED}
+    diffs = [
+        {name: (scale[name] * generator.standard_normal(shape)).astype(dtype) for name, shape in STATED.items()}
+        for _ in range(6)
+    ]
+    made = RobustMerge(Schema.learn({n: np.zeros(s, np.float32) for n, s in STATED.items()}), rule, 1, "mass", 0.0)
+    for number, diff in enumerate(diffs):
+        masses = (10.0, 0.0) if number == 0 else (2.0**-11, 10.0) if number == 1 else (10.0 - 2.0**-10, 2.0**-10)
+        made.add(SiteUpdate(f"s{number}", diff, 10, masses), Scan(DEFAULT_LIMITS.bound), NormBound())
+    found = made.close().diff
+    for group, names in enumerate(GROUPS):
+        voters = diffs if group < 2 else [d for n, d in enumerate(diffs) if n != (1 if group == 2 else 0)]
+        values = np.array([np.concatenate([d[name].astype(float).ravel() for name in names]) for d in voters])
+        by_value = rule in ("median", "trimmed_mean")
+        expected = middle(rule, values, 1) if by_value else by_distance(rule, values, 1) @ values
+        got = np.concatenate([found[name].ravel() for name in names])
+        assert got.dtype == np.float32
+        assert np.allclose(got, expected, rtol=1e-5, atol=1e-7 * scale[names[0]])

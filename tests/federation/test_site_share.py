@@ -75,6 +75,15 @@ def test_the_server_counts_a_site_as_its_share(server: Make, share: float) -> No
     assert all(f"counted as {most:.7g} of its {stated[site]} cases" in flags for site, flags in flagged.items())
 
 
+def test_only_as_many_updates_are_held_as_can_be_too_large(server: Make) -> None:
+    made = server(max_site_share=0.3)
+    held = []
+    for number in range(8):
+        made.accept(honest(f"site-{number}", number, 10 + number))
+        held.append(len(made._open.gathering._held))  # type: ignore[union-attr]
+    assert held == [1, 2, 3, 3, 3, 3, 3, 3]
+
+
 def test_a_model_without_experts(server: Make) -> None:
     made = RoundServer(max_site_share=0.5)
     weights = {"w": np.zeros(2, np.float32)}

@@ -66,10 +66,10 @@ def test_an_error_reply_is_in_the_ledger_with_its_sentence(server, tmp_path):
     assert entry["rejected"] == [{"site": "site-2", "reason": "no data folder"}]
 
 
-def test_a_flag_is_in_the_ledger_and_a_warning(tmp_path, monkeypatch):
+def test_a_flag_is_in_the_ledger_and_in_the_log(tmp_path, monkeypatch):
     server = Server(tmp_path, clip_norm_factor=3.0, clip_norm_first=1.0)
     said: list[str] = []
-    monkeypatch.setattr(server.aggregator, "log_warning", lambda fl_ctx, text: said.append(text))
+    monkeypatch.setattr(server.aggregator, "log_info", lambda fl_ctx, text: said.append(text))
     assert server.send("site-1", 0.1)
     assert server.send("site-2", 100.0)
     assert server.close()["b"].tolist() == pytest.approx([(0.1 + 1 / 7**0.5) / 2] * 3)

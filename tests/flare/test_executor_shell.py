@@ -41,22 +41,22 @@ def data(hospitals, tmp_path, monkeypatch):
 class Client:
     """A site's executor and the FLARE around it."""
 
-    def __init__(self, folder, config) -> None:
+    def __init__(self, folder, config, job: str = "job", resumes: str | None = None) -> None:
         self.config = load_config(config)
-        self.executor = FedPacMeExecutor(self.config.to_dict())
+        self.executor = FedPacMeExecutor(self.config.to_dict(), resumes=resumes)
         workspace = SimpleNamespace(
             get_root_dir=lambda: str(folder),
             get_run_dir=lambda job: str(folder),
             get_site_config_dir=lambda: str(folder / "kit"),
         )
         engine = SimpleNamespace(get_workspace=lambda: workspace, fire_event=lambda *args: None)
-        self.fl_ctx = FLContextManager(engine, "site-1", "job").new_context()
+        self.fl_ctx = FLContextManager(engine, "site-1", job).new_context()
 
-    def do(self, task: str = "train", weights=None, signal: Signal | None = None) -> Shareable:
+    def do(self, task: str = "train", weights=None, signal: Signal | None = None, number: int = 0) -> Shareable:
         if weights is None:
             weights = get_weights(build_model(self.config))
         shareable = DXO(DataKind.WEIGHTS, data=weights).to_shareable()
-        shareable.set_header(AppConstants.CURRENT_ROUND, 0)
+        shareable.set_header(AppConstants.CURRENT_ROUND, number)
         return self.executor.execute(task, shareable, self.fl_ctx, signal or Signal())
 
 
@@ -80,6 +80,16 @@ def test_prepared_scans_go_with_the_job_and_the_sites_state_stays(client, tmp_pa
     client.executor.handle_event(EventType.END_RUN, client.fl_ctx)
     assert not (folder / SCANS_FOLDER).exists()
     assert [path.name for path in (tmp_path / "run" / STATES_FOLDER / "job").iterdir()] == ["state-0.pt"]
+
+
+def test_states_lie_where_the_settings_say_and_a_job_that_goes_on_finds_them_there(client, data, tmp_path, tiny_config):
+    (data / "site-1" / "site.json").write_text(json.dumps({"states": str(tmp_path / "states")}))
+    client.do()
+    kept = tmp_path / "states" / "site-1" / "job" / "state-0.pt"
+    later = Client(tmp_path / "another run", tiny_config, job="later", resumes="job")
+    later.do(number=1)
+    assert {path.name for path in (kept.parents[1] / "later").iterdir()} == {"state-0.pt", "state-1.pt"}
+    assert (kept.parents[1] / "later" / kept.name).read_bytes() == kept.read_bytes()
 
 
 def test_a_named_cache_stays_and_serves_the_next_job(client, data, tmp_path, tiny_config):

@@ -62,6 +62,9 @@ class SiteSettings(BaseModel):
     cache: Path | None = None
     """Where prepared scans, which are images of patients, stay from job to job; choose a folder that is protected as
     the data is. null: each job makes its own in its folder and deletes them at its end."""
+    states: Path | None = None
+    """Where the optimiser's state and the site's own part of the model stay, from which a later job goes on. null:
+    fedpac_me_states in the kit, which a job in a container cannot see."""
 
 
 def find_settings(
@@ -104,7 +107,7 @@ def read_settings(path: Path) -> SiteSettings:
         content = json.loads(_COMMENT.sub("", path.read_text(encoding="utf-8")))
         folders = content.pop("data", ".")
         folders = [folders] if isinstance(folders, str) else folders
-        for name in ("splits", "cache"):
+        for name in ("splits", "cache", "states"):
             if content.get(name) is not None:
                 content[name] = path.parent / content[name]
         return SiteSettings(data=tuple(path.parent / folder for folder in folders), **content)

@@ -2,8 +2,10 @@
 """Which site pulls the shared layers against all the others? A flag for whoever reads the ledger, not a defence.
 
 Of every update a sample of about ``SAMPLE`` shared weights is kept, the same share from the start of every tensor, at
-length 1. A site is flagged when the cosine between its sample and the sum of the others' is further below 0 than chance
-would have it: for two random directions in n dimensions it is 0 ± 1/√n. A site that knows the sample can hide from it.
+length 1. A site is flagged when the others agree among themselves and it pulls the other way: their mean cosine is
+further above 0, and its cosine with their sum further below, than chance would have it (0 ± 1/√n for random directions
+in n dimensions). Where training has come to rest the updates cancel, nobody agrees, and nobody is flagged, unless one
+hospital balances others that are alike. A site that knows the sample can hide from it.
 """
 
 from __future__ import annotations
@@ -55,10 +57,10 @@ class Directions:
         found: dict[str, str] = {}
         for site in sorted(self._samples):
             sample = self._samples[site]
-            others = total - sample
-            length = math.sqrt(_product(others, others))
-            cosine = _product(sample, others) / length if length > 0 else 0.0
-            if cosine < -DEVIATIONS / math.sqrt(sample.size):
+            others, count = total - sample, len(self._samples) - 1
+            square, chance = _product(others, others), DEVIATIONS / math.sqrt(sample.size)
+            agreement = (square - count) / (count * (count - 1))
+            if agreement > chance and (cosine := _product(sample, others) / math.sqrt(square)) < -chance:
                 found[site] = f"points against the others (cosine {cosine:.2f})"
         return found
 

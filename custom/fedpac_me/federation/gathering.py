@@ -164,6 +164,5 @@ def _room_beside(
     held: Sequence[SiteUpdate], inner: AddedAtOnce | LargestHeldBack, cases: int, expert_mass: Sequence[float] | None
 ) -> bool:
     """Whether one more site fits once those held are added too; a spare case is for the rounding of the masses."""
-    masses = [update.expert_mass for update in held if update.expert_mass is not None]
-    together = None if expert_mass is None else [sum(column) + 1 for column in zip(expert_mass, *masses, strict=True)]
-    return inner.has_room(cases + sum(update.cases for update in held) + 1, together)
+    total = cases + sum(update.cases for update in held) + 1
+    return inner.has_room(total, None if expert_mass is None else [total] * len(expert_mass))

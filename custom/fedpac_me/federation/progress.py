@@ -14,9 +14,6 @@ def round_line(record: RoundRecord, total_rounds: int, mean_seconds: float) -> s
     parts = [f"round {record.round + 1}/{total_rounds}", record.outcome, f"{len(record.accepted)} updates"]
     if record.rejected:
         parts.append(f"{len(record.rejected)} rejected")
-    flagged = sum(bool(line.flags) for line in record.accepted)
-    if flagged:
-        parts.append(f"{flagged} flagged")
     for name, label in (("train_loss", "loss"), ("dice_mean", "validation Dice")):
         values = [metrics[name] for metrics in record.metrics.values() if name in metrics]
         if values:

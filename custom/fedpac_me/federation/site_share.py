@@ -17,19 +17,19 @@ _ROUNDING = 1e-9
 def largest_count(cases: Sequence[float], share: float) -> float:
     """c: the most that any of the sites with these ``cases`` (at least one site) may count for.
 
-    It is the largest of them where none is above its share.
+    Where no site is above its share, c is no smaller than the largest of them.
     """
     ordered = sorted(cases, reverse=True)
-    others, largest = math.fsum(ordered), ordered[0]
+    others = math.fsum(ordered)
     for cut, count in enumerate(ordered):
-        # With the sites before this one cut to ``largest``, is this one within it?
-        largest = share * others / (1 - share * cut) if share * cut < 1 - _ROUNDING else ordered[-1]
+        # With the sites before this one cut to c, is this one within it? Before s m reaches 1 one is, or none is left.
+        largest = share * others / (1 - share * cut)
         if count <= largest * (1 + _ROUNDING):
-            return max(largest, count) if cut else count
+            return max(largest, count)
         others -= count
     return ordered[-1]
 
 
 def most_above(share: float) -> int:
     """How many sites can be above a ``share`` at most, whatever their cases."""
-    return math.floor(1 / share + _ROUNDING)
+    return math.floor(1 / share)

@@ -199,7 +199,7 @@ class ExpertWiseAggregator(Aggregator):
         send_figures(self, fl_ctx, figures, record.round)
         for line in record.accepted:
             for flag in line.flags:
-                self.log_warning(fl_ctx, f"Update of {line.site} in round {record.round}: {flag}")
+                self.log_info(fl_ctx, f"Update of {line.site} in round {record.round}: {flag}")
         if self._server.failed_rounds_in_a_row >= self.abort_after_failed_rounds:
             self.system_panic(
                 f"{self._server.failed_rounds_in_a_row} rounds in a row had fewer than {self.quorum} usable updates. "

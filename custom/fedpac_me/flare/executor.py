@@ -124,8 +124,9 @@ class FedPacMeExecutor(Executor):
     def _get_site(self, fl_ctx: FLContext) -> Site:
         if self._site is None:
             name, config = fl_ctx.get_identity_name(), parse_config(self.config)
-            states = site_states(fl_ctx, self.resumes)
-            self._site = Site(name, config, site_settings(fl_ctx), site_folder(fl_ctx), states)
+            settings = site_settings(fl_ctx)
+            states = site_states(fl_ctx, settings, self.resumes)
+            self._site = Site(name, config, settings, site_folder(fl_ctx), states)
             if self.resumes and self._site.trains and not any(states.iterdir()):
                 self.log_warning(
                     fl_ctx,

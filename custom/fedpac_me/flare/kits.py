@@ -51,8 +51,8 @@ def configure_kit(kit: Path) -> None:
 
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
     A server also takes back sites that come back, and a site keeps its jobs' processes up. Again on another machine,
-    this puts right what was written here. An admin's kit needs nothing. In a prepared kit FLARE has placed the jobs, and
-    has deleted the ``resources.json`` in which the package was allowed.
+    this puts right what was written here. An admin's kit needs nothing. In a prepared kit FLARE has placed the jobs,
+    and has deleted the ``resources.json`` in which the package was allowed.
     """
     if is_server(kit):
         allow_installed_package(kit)

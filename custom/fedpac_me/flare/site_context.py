@@ -34,16 +34,17 @@ def site_settings(fl_ctx: FLContext) -> SiteSettings:
     )
 
 
-def site_states(fl_ctx: FLContext, resumes: str | None = None) -> Path:
+def site_states(fl_ctx: FLContext, settings: SiteSettings, resumes: str | None = None) -> Path:
     """The folder of the site's states in this job, beside those of other jobs, where a later job can find it.
 
     ``resumes``: the job that this one goes on from, whose states are copied.
     """
-    root = Path(fl_ctx.get_engine().get_workspace().get_root_dir())
-    earlier_run = os.environ.get(EARLIER_RUN_VARIABLE)
-    earlier_root = Path(earlier_run) / fl_ctx.get_identity_name() if earlier_run else root
-    earlier = earlier_root / STATES_FOLDER / resumes if resumes else None
-    return states_of_job(root / STATES_FOLDER, fl_ctx.get_job_id(), earlier)
+    site, earlier_run = fl_ctx.get_identity_name(), os.environ.get(EARLIER_RUN_VARIABLE)
+    root = Path(fl_ctx.get_engine().get_workspace().get_root_dir()) / STATES_FOLDER
+    if settings.states is not None:
+        root = settings.states / site
+    earlier_root = Path(earlier_run) / site / STATES_FOLDER if earlier_run and settings.states is None else root
+    return states_of_job(root, fl_ctx.get_job_id(), earlier_root / resumes if resumes else None)
 
 
 def site_folder(fl_ctx: FLContext) -> Path:
