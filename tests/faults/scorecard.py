@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.rows import ROWS, Row
+from faults.row import Row
+from faults.rows import ROWS
 from federation.contributions import honest
 from fedpac_me.storage import write_text
 from stock_aggregator import outcome

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from faults import scorecard
-from faults.rows import ROWS, Row
+from faults.row import Row
+from faults.rows import ROWS
 from faults.scorecard import FALLS, HOLDS, UNTESTED, Outcomes, is_there, page, score
 
 ROW = Row(3, "a fault", "refused", ("unit/test_a.py::test_one", "unit/test_a.py::test_two[x]"))

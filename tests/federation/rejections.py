@@ -58,6 +58,10 @@ def envelope(**entries: Any) -> Change:
     return lambda good: replace(good, **entries)
 
 
+def little_mass_left_out(good: Contribution) -> Contribution:
+    return dropped(FIRST, "head.experts.0.weight")(meta(expert_mass=[0.125, 9.875])(good))
+
+
 _ENVELOPE: list[tuple[str, Change, str]] = [
     ("no contribution", lambda good: None, "Expected a contribution, got None"),  # type: ignore[arg-type,return-value]
     ("kind", envelope(data_kind="WEIGHTS"), "data kind must be WEIGHT_DIFF, got 'WEIGHTS'"),
@@ -136,7 +140,12 @@ _TENSORS: list[tuple[str, Change, str]] = [
     ("odd key", tensor(np.zeros(1, np.float32), 7), "name must be a string, got 7"),
     ("hostile key", tensor(np.zeros(1, np.float32), None), "name must be a string, got None"),
     ("half an expert", dropped(FIRST), "of expert 0 go together or not at all, 'head.experts.0.bias' is missing"),
-    ("expert with mass left out", dropped(FIRST, "head.experts.0.weight"), "its mass must be 0, got 2.5"),
+    (
+        "expert with mass left out",
+        dropped(FIRST, "head.experts.0.weight"),
+        "its mass must be 0, got 2.5: 'head.experts.0.bias' is missing",
+    ),
+    ("expert with little mass left out", little_mass_left_out, "its mass must be 0, got 0.125"),
     ("shape", tensor(np.zeros((2, 3), np.float32)), "'trunk.weight' must have shape (2, 2), got (2, 3)"),
     (
         "shape, first key",
@@ -145,9 +154,16 @@ _TENSORS: list[tuple[str, Change, str]] = [
     ),
     ("broadcastable", tensor(np.zeros((1, 2), np.float32)), "must have shape (2, 2), got (1, 2)"),
     ("0-d", tensor(np.zeros((), np.float32)), "must have shape (2, 2), got ()"),
-    *((f"dtype {dtype}", tensor(np.zeros((2, 2), dtype)), f"or float16, got {shown}") for dtype, shown in DTYPES),
-    ("list", tensor([[0.0, 0.0], [0.0, 0.0]]), "must be a numpy array, got a value of type list"),
-    ("ciphertext", tensor(b"ciphertext"), "must be a numpy array, got a value of type bytes"),
+    *(
+        (
+            f"dtype {dtype}",
+            tensor(np.zeros((2, 2), dtype)),
+            f"'trunk.weight' must have dtype float32 or float16, got {shown}",
+        )
+        for dtype, shown in DTYPES
+    ),
+    ("list", tensor([[0.0, 0.0], [0.0, 0.0]]), "'trunk.weight' must be a numpy array, got a value of type list"),
+    ("ciphertext", tensor(b"ciphertext"), "'trunk.weight' must be a numpy array, got a value of type bytes"),
     ("None", tensor(None), "must be a numpy array, got None"),
     ("scalar", tensor(np.float32(0)), "must be a numpy array, got a value of type float32"),
     ("masked array", tensor(np.ma.zeros((2, 2), np.float32)), "got a value of type MaskedArray"),

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpac_me.federation import fixed_point, layout
-from fedpac_me.federation.fixed_point import MAX_ABS, MAX_ABS_STATISTIC, MAX_TOTAL_WEIGHT, STATISTIC_BITS, FixedPointSum
+from fedpac_me.federation.fixed_point import (
+    MAX_ABS,
+    MAX_ABS_STATISTIC,
+    MAX_TOTAL_WEIGHT,
+    STATISTIC_BITS,
+    FixedPointSum,
+    to_fixed,
+)
 
 values_32 = st.floats(-MAX_ABS, MAX_ABS, width=32)
 weights = st.one_of(st.integers(1, 1000), st.floats(2.0**-10, 1000))
@@ -210,3 +217,11 @@ def test_the_most_weight_fits_and_no_more() -> None:
     with pytest.raises(OverflowError, match="would exceed 1048576 cases"):
         made.merge(one)
     assert made.total_weight == MAX_TOTAL_WEIGHT
+
+
+@pytest.mark.parametrize("weight", [1 / 3, 0.7, 2 / 3, 1.5, 12345.6789, 2.0**-33, 3 * 2.0**-32, 10.0, 0.0])
+def test_a_weight_is_the_nearest_of_26_bits(weight: float) -> None:
+    units = to_fixed(weight)
+    coarse = max(math.floor(math.log2(weight)) + 33 - 26, 0) if weight else 0
+    assert units % 2**coarse == 0
+    assert abs(units - weight * 2**32) <= 2**coarse / 2

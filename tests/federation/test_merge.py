@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpac_me.federation.merge import MIN_EXPERT_MASS, ExpertWiseMerge
+from fedpac_me.federation.fixed_point import MAX_ABS_STATISTIC, MAX_TOTAL_WEIGHT
+from fedpac_me.federation.merge import CASES, MIN_EXPERT_MASS, ExpertWiseMerge
 from fedpac_me.federation.schema import Schema
 
 from .contributions import as_bytes, diff_of, model
@@ -114,3 +115,30 @@ def test_an_error_in_a_later_group_leaves_all_groups_as_they_were() -> None:
     assert as_bytes(made.result()) == before
     assert not made.has_room(2**20, [2**20, 0])
     assert made.has_room(2**20 - 10, [0, 2**20 - 10])
+
+
+def test_the_prior_holds_experts_back_and_no_shared_layer() -> None:
+    made = ExpertWiseMerge(SCHEMA, expert_prior=30.0)
+    made.add(constant(4), 10, [10, 0])
+    result = made.result()
+    assert set(result["trunk.weight"].flat) == {4.0}
+    assert set(result["head.experts.0.weight"].flat) == {1.0}
+
+
+def test_statistics_reach_their_bound_with_all_the_cases_that_fit() -> None:
+    """In the units of weights this sum would be 64 times too large for its integer."""
+    made = ExpertWiseMerge(Schema.learn({"n.running_var": np.zeros(2, np.float32)}))
+    bound = np.array([MAX_ABS_STATISTIC, -MAX_ABS_STATISTIC], np.float32)
+    for _ in range(2):
+        made.add({"n.running_var": bound}, MAX_TOTAL_WEIGHT // 2)
+    assert made.result()["n.running_var"].tolist() == bound.tolist()
+
+
+def test_a_site_that_leaves_the_last_expert_out_counts_for_the_shared_layers() -> None:
+    made = ExpertWiseMerge(SCHEMA, CASES)
+    made.add(constant(1), 10, [10, 0])
+    without = {name: value for name, value in constant(3).items() if name not in EXPERT_1}
+    made.add(without, 10, [10, 0])
+    result = made.result()
+    assert set(result["trunk.weight"].flat) == {2.0}
+    assert set(result["head.experts.1.weight"].flat) == {1.0}

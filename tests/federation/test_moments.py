@@ -77,6 +77,7 @@ def test_under_cases_a_site_that_leaves_an_expert_out_has_no_say_in_it():
 def test_weights_of_each_rule():
     assert expert_weights(MASS, 10, [4, 6, 0]) == (4, 6, 0)
     assert expert_weights(CASES_OF_USERS, 10, [4, 6, 0]) == (10, 10, 0)
+    assert expert_weights(CASES_OF_USERS, 10, [0.5, 9.5, 0]) == (10, 10, 0)
     assert expert_weights(CASES, 10, [4, 6, 0]) == (10, 10, 10)
 
 

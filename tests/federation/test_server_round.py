@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation import merge, server_round
+from fedpac_me.federation import server_round
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.federation.update import Contribution, Limits
 
@@ -203,17 +203,6 @@ def test_before_the_first_round() -> None:
     assert (made.close().outcome, made.close().diff) == ("no_quorum", {})
 
 
-@pytest.mark.parametrize("weights", [None, {}, {"a": np.zeros(2, int)}, Hostile(), {"a": Hostile()}, 3], ids=range(6))
-def test_a_model_that_cannot_be_read(weights: object) -> None:
-    made = RoundServer()
-    assert "global model" in made.begin(0, weights)  # type: ignore[arg-type]
-    verdict = made.accept(replace(honest(), round=0))
-    assert not verdict.ok and "Round 0 takes no updates" in verdict.reason
-    result = made.close()
-    assert (result.outcome, result.diff) == ("no_quorum", {})
-    assert "(server)" in [line.site for line in result.record.rejected]
-
-
 @pytest.mark.parametrize("site", [None, 3, Hostile(), "x" * 500, "a\nb", "\ud800"], ids=range(6))
 def test_odd_error_replies_stay_printable(server: Make, site: object) -> None:
     made = server()
@@ -235,40 +224,6 @@ def test_one_site_cannot_take_the_room_of_the_others(server: Make) -> None:
     made = server()
     assert "from 1 to 16384" in made.accept(honest("greedy", cases=2**20)).reason
     assert all(made.accept(honest(f"site-{number}", cases=2**14)).ok for number in range(64))
-
-
-def test_half_added_sums_are_never_used(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = server()
-    made.accept(honest("a"))
-    with monkeypatch.context() as patched:
-        patched.setattr(merge.ExpertWiseMerge, "add", lambda *_: 1 / 0)
-        assert "could not be added (ZeroDivisionError)" in made.accept(honest("b")).reason
-    assert not made.accept(honest("c")).ok
-    result = made.close()
-    assert (result.outcome, result.diff) == ("no_quorum", {})
-
-
-def test_sums_that_cannot_be_merged_hold_the_model(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = server(server_momentum=0.5)
-    made.accept(honest("a"))
-    monkeypatch.setattr(made.momentum, "apply", lambda _: 1 / 0)
-    result = made.close()
-    assert (result.outcome, result.diff, made.failed_rounds_in_a_row) == ("no_quorum", {}, 1)
-    assert [line.reason for line in result.record.rejected] == ["The round could not be merged: ZeroDivisionError."]
-
-
-def test_a_model_that_no_check_foresees_takes_no_updates(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = RoundServer()
-    monkeypatch.setattr(server_round, "variances", lambda _: 1 / 0)
-    assert made.begin(0, model()) == "The global model could not be read: ZeroDivisionError."
-    assert made.close().outcome == "no_quorum"
-
-
-@pytest.mark.parametrize("number", [None, 1.0, True, "1", Hostile()], ids=range(5))
-def test_a_round_that_is_no_number_takes_no_updates(number: object) -> None:
-    made = RoundServer()
-    assert "The round must be an integer" in made.begin(number, model())  # type: ignore[arg-type]
-    assert "takes no updates" in made.accept(honest()).reason
 
 
 def test_the_sums_are_freed(server: Make) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from fedpac_me.federation import layout, update
 from fedpac_me.federation.moments import from_moments, variances
+from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema, signature
 from fedpac_me.federation.server_round import RoundServer
-from fedpac_me.federation.update import PROTOCOL, Contribution, Limits
+from fedpac_me.federation.update import DEFAULT_LIMITS, PROTOCOL, Contribution, Limits
 
 SHAPES = {
     "conv.weight": (3, 5),
@@ -130,3 +131,12 @@ def test_large_statistics_are_averaged_to_float32_precision_in_any_order_and_tre
     assert np.allclose(got["norm.running_var"], exact, rtol=2.0**-24, atol=4 * 2.0**-25 / 2050)
     one = opened(spoiled(update_of(5), "norm.running_var", 22739.4)).close().diff
     assert one["norm.running_var"][-1] == np.float32(22739.4)
+
+
+def test_weights_and_statistics_have_norms_of_their_own() -> None:
+    sent, scan = update_of(1), Scan(DEFAULT_LIMITS.bound)
+    scan.look_over(sent.diff, sent.diff)
+    parts = [[value for name, value in sent.diff.items() if ("running" in name) == which] for which in (False, True)]
+    exact = [math.sqrt(sum(float((value.astype(np.float64) ** 2).sum()) for value in values)) for values in parts]
+    assert scan.norms == pytest.approx(exact, rel=1e-5)
+    assert scan.norm == pytest.approx(math.hypot(*exact), rel=1e-5)

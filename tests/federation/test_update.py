@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpac_me.federation.layout import CHUNK
+from fedpac_me.federation.rejection import show
 from fedpac_me.federation.schema import Schema, signature
 from fedpac_me.federation.update import DEFAULT_LIMITS, Contribution, Limits, check, payload_bytes
 
@@ -52,6 +53,7 @@ def test_the_bounds_themselves_pass() -> None:
     assert verdict_on(honest(cases=2**14)).ok
     assert verdict_on(honest(cases=2**20), limits=Limits(max_cases=2**20)).ok
     assert verdict_on(honest(steps=10**7)).ok
+    assert verdict_on(honest("x" * 256)).ok
     assert verdict_on(honest(expert_mass=[2.5, 7.5 + 0.9e-5])).ok
     assert not verdict_on(honest(expert_mass=[2.5, 7.5 + 1.1e-5])).ok
 
@@ -136,7 +138,8 @@ def test_signalling_nan_gives_no_warning(recwarn: pytest.WarningsRecorder) -> No
 
 def test_abstaining_needs_neither_weights_nor_cases() -> None:
     facts = {"protocol": 1, "signature": signature(model()), "abstained": True, "metrics": {"dice_mean": 0.5}}
-    verdict = verdict_on(Contribution("site-5", "WEIGHT_DIFF", ROUND, {}, facts))
+    verdict = verdict_on(Contribution("site-5", "WEIGHT_DIFF", ROUND, {}, facts | {"seconds": 2}))
+    assert verdict.seconds == 2.0
     assert (verdict.ok, verdict.abstained, verdict.cases, verdict.metrics) == (True, True, 0, {"dice_mean": 0.5})
 
 
@@ -152,7 +155,7 @@ def test_a_model_without_experts_needs_no_mass() -> None:
 
 def test_what_no_check_foresees_is_a_rejection(caplog: pytest.LogCaptureFixture) -> None:
     answer = check(SCHEMA, honest(), ROUND, Hostile())  # type: ignore[arg-type]
-    assert not answer.ok and "RuntimeError while reading it" in answer.reason
+    assert answer.ok is False and "RuntimeError while reading it" in answer.reason
     assert "could not be checked" in caplog.text
 
 
@@ -199,4 +202,5 @@ def test_no_malformed_contribution_raises(facts: dict, tensors: dict, envelope: 
 @settings(max_examples=50, deadline=None)
 @given(anything)
 def test_nothing_at_all_raises(thing: object) -> None:
+    assert f"Expected a contribution, got {show(thing)}." in verdict_on(thing).reason
     assert not verdict_on(thing).ok
