@@ -75,6 +75,6 @@ def section(measured: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "The link alone is what its rate needs for the bytes of a round, to the site and back; FLARE's waiting between "
-        "tasks, its acknowledgements over the round trip and TCP's recovery from dropped packets make the rest.",
+        "The link alone is what its rate needs for the bytes that the wire carried in a round, to the site and back. "
+        "Where the wire carried much more than the arrays, something above TCP sent them again.",
     ]

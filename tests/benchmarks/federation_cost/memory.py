@@ -33,8 +33,8 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
     """Slope and level by aggregator and process."""
     config = {**TINY, "federation": {"rounds": effort.memory_rounds}}
     jobs = {
-        "FLARE alone": write_job(folder / "jobs", "stock", config, executor=NULL, aggregator=STOCK),
-        "this project's server": write_job(folder / "jobs", "ours", config, aggregator=None),
+        "FLARE's aggregator, idle sites": write_job(folder / "jobs", "stock", config, executor=NULL, aggregator=STOCK),
+        "this project's aggregator, idle sites": write_job(folder / "jobs", "ours", config, aggregator=None),
         WATCHED: write_job(folder / "jobs", "training", config, executor=None, aggregator=None),
     }
     data = tiny_sites(folder / "data", SITES)
@@ -64,7 +64,8 @@ def section(measured: dict[str, Any]) -> list[str]:
     names = list(jobs)
     lines = [
         f"{measured['rounds']} rounds of a POC federation with {SITES} sites and a network of the tests' size: with "
-        "FLARE's own aggregator and a site of twenty lines; with this project's server; and with its sites too, which "
+        "FLARE's own aggregator and a site of twenty lines, in this project's job otherwise; with this project's "
+        "aggregator and a site that does not train; and with its sites too, which "
         "take two training steps a round while `poc/watch.sh` reads the job's log every two seconds. Each process's "
         f"resident memory at the end of every round after the first {measured['warm_up']}, and the slope of a "
         "least-squares line through it, "

@@ -56,7 +56,7 @@ def section(measured: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "Most of the overhead is FLARE's: it has a site that has answered wait two seconds before it asks for more "
+        "By FLARE's default a site that has answered waits two seconds before it asks for more "
         "(`task_request_interval`). POC kits speak mutual TLS as provisioned ones do. Beyond the arrays the wire "
         "carries a few hundred bytes a tensor, TLS and heartbeats.",
     ]
