@@ -23,6 +23,14 @@ from flare_tools import ROOT, Command, run_command
 
 _BETWEEN_LOOKS = threading.Event()
 _LOOK_EVERY_SECONDS = 0.05
+_WAIT = """
+import sys
+from pathlib import Path
+from fedpac_me.flare.local_federation import LocalFederation
+from fedpac_me.flare.readiness import wait_until_ready
+
+wait_until_ready(LocalFederation(Path(sys.argv[1])), sys.argv[2:])
+"""
 _JOB_ID = re.compile(r"Submitted: (\S+)")
 
 
@@ -43,6 +51,14 @@ class Federation:
     def poc(self) -> LocalFederation:
         """The same as an object."""
         return LocalFederation(self.place / "build" / "poc")
+
+    def wait_for(self, *sites: str) -> None:
+        """Return when the server answers and ``sites`` have joined it.
+
+        In a process of its own: once FLARE has been used for something else in this one, it cannot log in.
+        """
+        done = run_command(sys.executable, "-c", _WAIT, self.poc.work, *sites, cwd=self.place)
+        assert done.code == 0, done.out + done.err
 
     def script(self, name: str, *words: str | Path) -> Command:
         """Run ``poc/<name>.sh`` to its end."""

@@ -14,7 +14,6 @@ import pytest
 from nvflare.lighter.utils import load_private_key_file, sign_folders, verify_folder_signature
 
 from fedpac_me.flare.processes import end_processes, processes_of
-from fedpac_me.flare.readiness import wait_until_ready
 from poc_tools import Federation, free_port, start, until
 from stored_job import change, release, wait_in_store
 
@@ -48,10 +47,10 @@ def federation(tmp_path_factory, hospitals, port):
     careless(made.kit("server"))
     try:
         start(made.kit("server"))
-        wait_until_ready(made.poc, [])
+        made.wait_for()
         for site in made.poc.sites:
             start(made.kit(site))
-        wait_until_ready(made.poc, made.poc.sites)
+        made.wait_for(*made.poc.sites)
         yield made
     finally:
         made.script("down", *HERE)
