@@ -63,13 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     from fedpac_me.flare.tracking import require_mlflow
 
-    resume = None
     if args.resume is None:
-        config = load_config(args.config, _overrides(args))
-        name = args.name or config.method
+        resume, config = None, load_config(args.config, _overrides(args))
+        usual_name = config.method
     else:
         resume, config = _resumed(args)
-        name = args.name or f"{config.method}-resumed"
+        usual_name = f"{config.method}-resumed"
+    name = usual_name if args.name is None else args.name
     require_name(name)
     if args.mlflow is not None:
         require_mlflow(args.mlflow)
