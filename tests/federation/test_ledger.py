@@ -130,3 +130,11 @@ def test_how_evenly_experts_are_used(masses: tuple, entropy: float) -> None:
     assert record.routing_entropy == pytest.approx(entropy)
     three = Accepted("site-9", 8, 1, 0.0, 0.0, (6.0, 2.0))
     assert RoundRecord(0, "merged", accepted=(three,)).routing_entropy == pytest.approx(0.811278, rel=1e-5)
+
+
+def test_the_sites_are_all_that_were_heard_of_and_not_the_server() -> None:
+    ledger = Ledger()
+    ledger.add(RoundRecord(0, "merged", accepted=(Accepted("a", 1, 1, 1.0, 1.0),), abstained=("b",)))
+    ledger.add(RoundRecord(1, "no_quorum", rejected=(Refused("c", "x"), Refused("(server)", "y"))))
+    assert ledger.sites == {"a", "b", "c"}
+    assert Ledger().sites == set()

@@ -75,6 +75,12 @@ def test_the_newest_two_are_kept(tmp_path):
     assert [number for number, _ in states_in(tmp_path)] == [2, 10]
 
 
+def test_going_back_deletes_no_newer_state(tmp_path):
+    for number in (5, 6, 1):
+        made(number).save(tmp_path)
+    assert [number for number, _ in states_in(tmp_path)] == [1, 5, 6]
+
+
 def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
     path = made(1).save(tmp_path)
 
