@@ -12,8 +12,8 @@ ROWS_OF_SITES = (
     Row(
         25,
         "no answer before the timeout",
-        "the round closes without the site; its late answer is refused",
-        (_UP + "test_rounds_close_without_a_site_that_hangs_and_its_late_answer_is_refused",),
+        "the round closes without the site; its late answer is not taken",
+        (_UP + "test_rounds_close_without_a_site_that_hangs_and_its_late_answer_is_not_taken",),
     ),
     Row(
         26,
@@ -21,7 +21,7 @@ ROWS_OF_SITES = (
         "an error reply; the job goes on without the site",
         (
             "flare/test_executor_shell.py::test_an_empty_training_list_is_an_error_reply",
-            _UP + "test_a_site_without_settings_says_so_and_the_others_go_on",
+            "flare/test_authorisation.py::test_a_site_that_did_not_say_where_its_data_is_says_that_and_the_others_go_on",
         ),
     ),
     Row(
