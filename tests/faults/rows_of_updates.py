@@ -116,7 +116,7 @@ ROWS_OF_UPDATES = (
     Row(
         17,
         "sign flip, label flip, backdoor",
-        "a flipped sign is flagged; a robust merge withstands it; the effect of all three is measured",
+        "a flipped sign is flagged; robust merges can be chosen, see docs/security.md",
         (
             "federation/test_direction.py::test_a_flipped_sign_is_flagged_whatever_its_length",
             _ROWS + "test_a_robust_merge_withstands_a_flipped_sign",
