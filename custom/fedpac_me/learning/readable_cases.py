@@ -43,8 +43,8 @@ class ReadableCases:
         reasons = [self.unusable[other.id] for other in cases if other.id in self.unusable]
         if len(reasons) > self._most * len(cases):
             raise InputError(
-                f"{len(reasons)} of {len(cases)} cases cannot be used, data.max_unusable allows a share of "
-                f"{self._most:g}. {' '.join(reasons[:5])}"
+                f"{' '.join(reasons[:5])} {len(reasons)} of {len(cases)} cases cannot be used; data.max_unusable "
+                f"allows a share of {self._most:g}."
             )
         return None
 
