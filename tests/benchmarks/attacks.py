@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dice lost to hostile sites under every merge, on the phantom: the tables of docs/results/attacks.md.
 
-    python tests/benchmarks/attacks.py                                     48 runs, about 2 minutes each on one core
+    python tests/benchmarks/attacks.py                                     42 runs, minutes each
     python tests/benchmarks/attacks.py --merges plain median --attacks none sign_flip
     python tests/benchmarks/attacks.py --rounds 2 --merges plain --attacks none nan        a look, in minutes
 
