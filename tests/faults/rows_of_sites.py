@@ -139,7 +139,7 @@ ROWS_OF_SITES = (
         "refused, nothing in it runs; the one before it is used",
         (
             "unit/test_checkpoint.py::test_code_in_a_checkpoint_is_refused_not_run",
-            "federation/test_run_state.py::test_a_pickle_in_it_is_never_run",
+            "federation/test_run_state.py::test_code_in_it_is_refused_not_run",
             "federation/test_run_state.py::test_no_flipped_bit_of_any_value_is_overlooked",
             "flare/test_resume.py::test_the_state_before_the_newest_one_gives_the_same_bytes",
         ),

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation import run_state
 from fedpac_me.federation.ledger import Ledger, RoundRecord
 from fedpac_me.federation.run_state import RunState, find_state, server_parts, states_in
 from fedpac_me.federation.server_round import RoundServer
@@ -88,7 +87,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
         file.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_state.np, "savez", full_disk)
+    monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(OSError, match="No space left"):
         made(2).save(tmp_path)
     assert find_state(tmp_path)[0] == path
@@ -114,6 +113,25 @@ def test_no_flipped_bit_of_any_value_is_overlooked(full, tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError):
             RunState.read(path)
+
+
+class _RunsWhenRead:
+    """What a malicious sender would put into an array of objects."""
+
+    def __init__(self, ran):
+        self.ran = ran
+
+    def __reduce__(self):
+        return (open, (str(self.ran), "w"))
+
+
+def _content(state: RunState) -> tuple:
+    arrays = [
+        (group, name, v.tobytes())
+        for group in ("weights", "best", "velocity")
+        for name, v in getattr(state, group).items()
+    ]
+    return state.job, state.round, state.config, state.ledger.to_json(), state.meta, state.best_score, sorted(arrays)
 
 
 def _rewritten(path, **changes):
@@ -142,11 +160,31 @@ def test_a_foreign_header_is_refused(full, tmp_path, changes):
         RunState.read(path)
 
 
-def test_a_pickle_in_it_is_never_run(tmp_path):
-    path = tmp_path / "state-1.npz"
-    np.savez(path, header=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(InputError, match="allow_pickle=False"):
+def test_code_in_it_is_refused_not_run(full, tmp_path):
+    path, ran = full.save(tmp_path), tmp_path / "ran"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **{**arrays, "velocity/layer.weight": np.array([_RunsWhenRead(ran)], dtype=object)})
+    with pytest.raises(InputError, match="holds no state of a run that can be read"):
         RunState.read(path)
+    assert not ran.exists()
+    np.load(path, allow_pickle=True)["velocity/layer.weight"]
+    assert ran.exists()  # so the refusal above is what kept it from running
+
+
+def test_no_flipped_bit_of_the_file_changes_a_state_or_escapes_as_another_error(tmp_path):
+    path = made(1, best_score=0.5).save(tmp_path)
+    sound, expected = path.read_bytes(), _content(RunState.read(path))
+    refused = 0
+    for offset in range(len(sound)):
+        content = bytearray(sound)
+        content[offset] ^= 1 << offset % 8
+        path.write_bytes(content)
+        try:
+            assert _content(RunState.read(path)) == expected  # a date in the archive, say
+        except InputError:
+            refused += 1
+    assert refused > len(sound) / 2
 
 
 def test_arrays_of_no_known_group_are_refused(full, tmp_path):

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the server knows after a round, as one file from which another job goes on.
 
-The file is a ``.npz``: arrays, and one header of JSON. Every member has a checksum (CRC-32, as in any zip), and is
-read without pickle, so a damaged file is told and a malicious one runs nothing.
+The file holds arrays, one of which is a header of JSON: see ``array_file``. A damaged one is told, and nothing in a
+malicious one is run.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from fedpac_me.array_file import read_arrays, write_arrays
 from fedpac_me.errors import InputError
 from fedpac_me.federation.ledger import Ledger
 from fedpac_me.federation.schema import signature
 from fedpac_me.federation.server_round import RoundServer
 from fedpac_me.run_folder import require_name
-from fedpac_me.storage import atomic_path
 
 SCHEMA = 1
 JOB_FOLDER = "fedpac_me"
@@ -82,8 +81,7 @@ class RunState:
         arrays = {_HEADER: np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8)}
         for group in (_WEIGHTS, _BEST, _VELOCITY, _PROTOTYPES):
             arrays |= {f"{group}/{name}": value for name, value in getattr(self, group).items()}
-        with atomic_path(path) as temporary:
-            np.savez(temporary, **arrays)
+        write_arrays(path, arrays)
         for number, known in states_in(folder)[:-STATES_KEPT]:
             if number < self.round:
                 known.unlink(missing_ok=True)
@@ -97,11 +95,11 @@ class RunState:
             InputError: the file is missing, damaged, or something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(path)
             header = json.loads(arrays.pop(_HEADER).tobytes())
             groups = _grouped(arrays)
-            if header["schema"] != SCHEMA or header["signature"] != signature(groups[_WEIGHTS]):
+            models = [groups[_WEIGHTS], *([groups[_BEST]] if groups[_BEST] else [])]
+            if header["schema"] != SCHEMA or {signature(model) for model in models} != {header["signature"]}:
                 raise ValueError("its header is of another format or another model")
             require_name(header["job"])
             return cls(
@@ -112,10 +110,10 @@ class RunState:
                 meta=header["meta"],
                 failed_rounds_in_a_row=int(header["failed_rounds_in_a_row"]),
                 usual_norms=header["usual_norms"],
-                best_score=header["best_score"],
+                best_score=None if header["best_score"] is None else float(header["best_score"]),
                 **groups,
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path} holds no state of a run that can be read ({type(error).__name__}: {error}). "
                 "Name a run's folder, or a state-<round>.npz below it."

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from fedpac_me.array_file import read_arrays, write_arrays
 from fedpac_me.errors import InputError
-from fedpac_me.storage import atomic_path
 
 _NAME = "local_model.npz"
 
 
 def save_local_model(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write ``weights`` by name, atomically. Raises ``OSError``."""
-    with atomic_path(folder / _NAME) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **weights)
+    write_arrays(folder / _NAME, weights)
 
 
 def load_local_model(folder: Path) -> dict[str, np.ndarray] | None:
@@ -30,9 +29,6 @@ def load_local_model(folder: Path) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except Exception as error:
-        raise InputError(
-            f"The site's model {path} cannot be read ({type(error).__name__}). Delete it to submit none."
-        ) from None
+        return read_arrays(path)
+    except ValueError as error:
+        raise InputError(f"The site's model {path} cannot be read ({error}). Delete it to submit none.") from None

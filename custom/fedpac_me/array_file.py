@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named arrays in one file, NumPy's ``.npz``: plain numbers with a checksum (CRC-32) each, and never an object.
+
+An array of objects would be stored as code that runs when it is read; it is refused on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedpac_me.storage import atomic_path
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write ``arrays``, atomically. Raises ``OSError``, and ``ValueError`` for an array of objects."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What ``write_arrays`` wrote.
+
+    Raises ``ValueError``, which says why but not which file, when it is missing, damaged, or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise ValueError(f"{type(error).__name__}: {error}") from None
