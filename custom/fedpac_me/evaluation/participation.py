@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from fedpac_me.evaluation.summary import site_order
+from fedpac_me.federation.ledger import SERVER
 
 ABSENT = "–"  # noqa: RUF001  an en dash is what a table shows for no round
 
@@ -28,7 +29,7 @@ def participation(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, li
             "refused": [number for number in good if site in refused[number]],
             "silent": [number for number in good if site not in good[number] | refused[number]],
         }
-        for site in sorted((site for site in known if not site.startswith("(")), key=site_order)
+        for site in sorted((site for site in known if site != SERVER), key=site_order)
     }
 
 

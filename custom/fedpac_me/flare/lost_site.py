@@ -9,12 +9,13 @@ goes on waiting (FLARE 2.9.0, ``SimulatorClientRunner.do_one_task``).
 from __future__ import annotations
 
 import re
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from fedpac_me.repeated_look import RepeatedLook
 
 _LOST = re.compile(
     r"Communication error with client|Subprocess died for client|run_client_thread error"
@@ -24,36 +25,27 @@ _GRACE_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 2.0
 
 
-class LostSiteWatch:
+class LostSiteWatch(RepeatedLook):
     """While entered, kills this process's simulator ``grace`` seconds after its log says that a client is gone.
 
     A simulation that ends by itself in that time was only shutting down.
     """
 
     def __init__(self, error_log: Path, grace: float = _GRACE_SECONDS) -> None:
+        super().__init__(_LOOK_EVERY_SECONDS)
         self.error_log = error_log
         self.lost = False
         self._grace = grace
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._noticed: float | None = None
 
-    def __enter__(self) -> LostSiteWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        noticed: float | None = None
-        while not self._left.wait(_LOOK_EVERY_SECONDS):
-            if noticed is None and says_lost(self.error_log):
-                noticed = time.monotonic()
-            if noticed is not None and time.monotonic() - noticed >= self._grace:
-                self.lost = True
-                _kill_simulator()
-                return
+    def look(self) -> bool:
+        """Note that a client is gone, and end the simulator when the grace is over."""
+        if self._noticed is None and says_lost(self.error_log):
+            self._noticed = time.monotonic()
+        self.lost = self._noticed is not None and time.monotonic() - self._noticed >= self._grace
+        if self.lost:
+            _kill_simulator()
+        return self.lost
 
 
 def says_lost(error_log: Path) -> bool:

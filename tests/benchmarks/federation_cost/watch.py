@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,30 +10,23 @@ from pathlib import Path
 import psutil
 
 from fedpac_me.flare.processes import processes_of
+from fedpac_me.repeated_look import RepeatedLook
 
 _EVERY_SECONDS = 1.0
 
 
-class MemoryWatch:
-    """While entered, looks once a second; ``samples`` holds (seconds since the epoch, what ``look`` found)."""
+class MemoryWatch(RepeatedLook):
+    """While entered, measures once a second; ``samples`` holds (seconds since the epoch, what ``measure`` found)."""
 
-    def __init__(self, look: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, measure: Callable[[], dict[str, int]]) -> None:
+        super().__init__(_EVERY_SECONDS)
         self.samples: list[tuple[float, dict[str, int]]] = []
-        self._look = look
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._measure = measure
 
-    def __enter__(self) -> MemoryWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._left.wait(_EVERY_SECONDS):
-            self.samples.append((time.time(), self._look()))
+    def look(self) -> bool:
+        """One more sample; there is no last one."""
+        self.samples.append((time.time(), self._measure()))
+        return False
 
 
 def resident_of_federation(workspace: Path) -> dict[str, int]:
