@@ -208,8 +208,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _a_part_is_own_beside_a_shared_one(self) -> Config:
-        if self.model.own != "nothing" and self.federation.share == "nothing":
-            raise ValueError("federation.share is 'nothing': the whole model is the site's own, so leave model.own out")
+        parts = {"model.own": self.model.own != "nothing", "router.refine": self.router.refine == "own_bias"}
+        own = " and ".join(name for name, has in parts.items() if has)
+        if own and self.federation.share == "nothing":
+            raise ValueError(f"federation.share is 'nothing': the whole model is the site's own, so leave {own} out")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -117,6 +117,10 @@ CONFIG = {"method": "m", "title": "t", "data": {"crop": 16}}
         ({"model": {"norm": "group", "experts": 2}}, "'group'"),
         ({"model": {"experts": 0}}, "model.experts"),
         ({"model": {"own": "head"}, "federation": {"share": "nothing"}}, "leave model.own out"),
+        (
+            {"model": {"experts": 2}, "router": {"refine": "own_bias"}, "federation": {"share": "nothing"}},
+            "leave router.refine out",
+        ),
     ],
 )
 def test_a_config_that_cannot_be_is_a_sentence(wrong, words):
