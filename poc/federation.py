@@ -143,10 +143,20 @@ def _watch(args: argparse.Namespace) -> None:
             follow(session, job_id, _say)
         except JobFailed as failure:
             _fetch(session, job_id, run, args.work)
-            go_on = f"`python jobs/train.py --resume {run} --export` writes a job that goes on after its last round."
-            raise JobFailed(f"{failure} What it left is in {run}. {go_on}") from None
+            raise JobFailed(f"{failure} What it left is in {run}.{how_to_go_on(run)}") from None
         _fetch(session, job_id, run, args.work)
     _write_report(run, None if args.kit else LocalFederation(args.work).data)
+
+
+def how_to_go_on(run: Path) -> str:
+    """The command that goes on from what a job left; empty when it left no state of a round."""
+    from fedpac_me.federation.run_state import find_state
+
+    try:
+        find_state(run)
+    except InputError:  # it trains nothing, or had not finished a round
+        return ""
+    return f" `python jobs/train.py --resume {run} --export` writes a job that goes on after its last round."
 
 
 def _fetch(session, job_id: str, run: Path, work: Path) -> None:

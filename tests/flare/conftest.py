@@ -34,17 +34,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def train_module() -> ModuleType:
     """``jobs/train.py``, imported."""
-    return _job("train")
+    return _module(ROOT / "jobs/train.py")
 
 
 @pytest.fixture(scope="session")
 def data_stats_module() -> ModuleType:
     """``jobs/data_stats.py``, imported."""
-    return _job("data_stats")
+    return _module(ROOT / "jobs/data_stats.py")
 
 
-def _job(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"jobs_{name}", ROOT / "jobs" / f"{name}.py")
+@pytest.fixture(scope="session")
+def federation_module() -> ModuleType:
+    """``poc/federation.py``, imported."""
+    return _module(ROOT / "poc/federation.py")
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -23,6 +23,12 @@ def state(tiny_config, tmp_path):
     return RunState("earlier", 0, config.to_dict(), ledger, get_weights(build_model(config))).save(tmp_path / "states")
 
 
+def test_a_job_that_ended_early_can_go_on_only_from_a_round_that_was_finished(federation_module, state, tmp_path):
+    assert f"--resume {state.parent} --export" in federation_module.how_to_go_on(state.parent)
+    (tmp_path / "empty").mkdir()
+    assert federation_module.how_to_go_on(tmp_path / "empty") == ""
+
+
 @pytest.mark.parametrize("installed", [[], ["--installed"]])
 def test_the_state_is_in_the_servers_app_and_in_no_other(train_module, state, tmp_path, installed):
     words = ["--resume", str(state), "--export", "--export-dir", str(tmp_path / "jobs"), "--name", "on", *installed]
