@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ from fedpac_me.storage import read_json, write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs/results/federation.md"
-KEPT = ROOT / "build/bench/federation.json"
+KEPT = ROOT / "docs/results/federation.json"
 PARTS: dict[str, ModuleType] = {"start": start, "rounds": rounds, "memory": memory, "clients": clients, "link": link}
 
 
@@ -40,20 +41,20 @@ def main() -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     for name in args.parts or PARTS:
         print(f"Measuring: {name} ...", file=sys.stderr, flush=True)
-        measured = _measured(name, SHORT if args.short else FULL)
+        for measured in _measured(name, SHORT if args.short else FULL):
+            if not args.short:
+                _keep(name, measured)
+                _write_page()
         if args.short:
             print("\n".join(_section(name, measured)))
-        else:
-            _keep(name, measured)
-    if not args.short:
-        _write_page()
     return 0
 
 
-def _measured(name: str, effort: Effort) -> dict[str, Any]:
+def _measured(name: str, effort: Effort) -> Iterator[dict[str, Any]]:
+    """What is known of a part, again and again, so that what ends before its time leaves what it has."""
     with tempfile.TemporaryDirectory(prefix="fedpac_me_bench_") as folder:
-        figures = PARTS[name].measure(Path(folder), effort)
-    return {"figures": figures, "on": date.today().isoformat(), "machine": {**machine(), **versions()}}
+        for figures in PARTS[name].measure(Path(folder), effort):
+            yield {"figures": figures, "on": date.today().isoformat(), "machine": {**machine(), **versions()}}
 
 
 def _keep(name: str, measured: dict[str, Any]) -> None:

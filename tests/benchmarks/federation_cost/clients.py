@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -27,13 +28,13 @@ MOST_BYTES = 18 * 2**30
 _FEWER_PROCESSES = 10
 
 
-def measure(folder: Path, effort: Effort) -> list[dict[str, Any]]:
-    """One entry a network, number of sites and number of processes for them."""
-    measured = []
+def measure(folder: Path, effort: Effort) -> Iterator[list[dict[str, Any]]]:
+    """One entry a network, number of sites and number of processes for them; after each federation, those so far."""
+    measured: list[dict[str, Any]] = []
     for size in effort.client_sizes:
         for sites in effort.clients:
             measured += _measured(folder / f"{size[:-2]}-{sites}", size, sites, effort)
-    return measured
+            yield measured
 
 
 def section(measured: list[dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ _NOT_MEASURED = "not measured"
 _SCRIPT = Path(__file__).parents[1] / "behind_links.py"
 
 
-def measure(folder: Path, effort: Effort) -> dict[str, Any]:
-    """By size of the network, ``None`` where the job failed; or why this machine has no such link."""
+def measure(folder: Path, effort: Effort) -> Iterator[dict[str, Any]]:
+    """By size of the network, ``None`` where the job failed, after each size; or why this machine has no such link."""
     if reason := why_not():
-        return {_NOT_MEASURED: reason}
+        yield {_NOT_MEASURED: reason}
+        return
     measured: dict[str, Any] = {}
     for number, size in enumerate(effort.link_sizes):
         say(f"{size} parameters, {effort.link_rounds} rounds")
@@ -35,7 +37,7 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
             measured[size] = run_behind_links(folder / str(number), size, effort.link_rounds)
         except subprocess.CalledProcessError:  # what it printed is on the console
             measured[size] = None
-    return measured
+        yield measured
 
 
 def run_behind_links(folder: Path, size: str, rounds: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ WATCHED = "sites that train, watched"
 _KIB = 1024
 
 
-def measure(folder: Path, effort: Effort) -> dict[str, Any]:
-    """Slope and level by aggregator and process."""
+def measure(folder: Path, effort: Effort) -> Iterator[dict[str, Any]]:
+    """Slope and level by aggregator and process; after each job, those so far."""
     config = {**TINY, "federation": {"rounds": effort.memory_rounds}}
     jobs = {
         "FLARE's aggregator, idle sites": write_job(folder / "jobs", "stock", config, executor=NULL, aggregator=STOCK),
@@ -55,7 +56,7 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
         times = round_times(finished.server / "log.txt")
         ends = [times[number, "finished"] for number in range(effort.memory_rounds)]
         measured["jobs"][name] = _slopes(watch.samples, ends, effort.warm_up_rounds)
-    return measured
+        yield measured
 
 
 def section(measured: dict[str, Any]) -> list[str]:

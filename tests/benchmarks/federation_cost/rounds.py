@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ SITES = 4
 TITLE = "A round outside the sites' work"
 
 
-def measure(folder: Path, effort: Effort) -> dict[str, Any]:
-    """By environment and size of the network."""
+def measure(folder: Path, effort: Effort) -> Iterator[dict[str, Any]]:
+    """By environment and size of the network; after each environment, those so far."""
     data = empty_sites(folder / "data", SITES)
     jobs = {
         size: write_job(folder / "jobs", f"rounds{number}", sized(size, effort.rounds))
@@ -31,7 +32,7 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
             for size, job in jobs.items():
                 say(f"{name}: {effort.rounds} rounds, {size} parameters")
                 measured.setdefault(name, {})[size] = _figures(run(job))
-    return measured
+        yield measured
 
 
 def section(measured: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ SITES = 4
 TITLE = "From submit to the first training step"
 
 
-def measure(folder: Path, effort: Effort) -> dict[str, Any]:
-    """Seconds by environment, one entry a job."""
+def measure(folder: Path, effort: Effort) -> Iterator[dict[str, Any]]:
+    """Seconds by environment, one entry a job; after each environment, those so far."""
     data = tiny_sites(folder / "data", SITES)
     job = write_job(folder / "jobs", "start", {**TINY, "federation": {"rounds": 1}}, executor=STAMPED, aggregator=None)
     measured: dict[str, Any] = {}
@@ -32,7 +33,7 @@ def measure(folder: Path, effort: Effort) -> dict[str, Any]:
                 say(f"{name}: job {number + 1} of {effort.repeats}")
                 jobs.append(_stamps(run(job)))
             measured[name] = jobs
-    return measured
+        yield measured
 
 
 def section(measured: dict[str, Any]) -> list[str]:
