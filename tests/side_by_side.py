@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 
-_PYTEST = (sys.executable, "-m", "pytest")
+_PYTEST = (sys.executable, "-m", "pytest", "--durations=20")
 FLARE = (*_PYTEST, "-m", "flare")
 OTHERS = ("nice", *_PYTEST, "-m", "not flare", "-p", "no:cacheprovider")
 """Politely, so that time limits mean to FLARE's tests what they would mean alone; pytest's cache is theirs."""
