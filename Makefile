@@ -36,8 +36,8 @@ poc: install  ## the demo as a federation of real processes on this machine: sta
 phantom: install  ## write the phantom hospitals to data/phantom
 	$(BIN)/fedpac-me phantom --out data/phantom
 
-test: install lint  ## every test
-	$(BIN)/python -m pytest
+test: install lint  ## every test, in two processes at once
+	$(BIN)/python tests/side_by_side.py
 
 test-fast: install  ## the tests that need no FLARE process, without the slowest
 	$(BIN)/python -m pytest -m "not flare and not real_case and not slow"

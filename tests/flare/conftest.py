@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +10,10 @@ from types import ModuleType
 import pytest
 
 from cases import write_case
-from flare_tools import MARK, ROOT, SITES
+from flare_tools import MARK, SITES, program
+
+_NO_PROCESSES = ("test_malformed_updates.py", "test_soak.py")
+"""Long, and without FLARE's processes: `make test` runs them beside those that have some."""
 
 _OFTEN = {"probability": 0.5}
 _WHOLE_METHOD = {
@@ -27,33 +29,26 @@ _WHOLE_METHOD = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and item.path.name not in _NO_PROCESSES:
             item.add_marker(pytest.mark.flare)
 
 
 @pytest.fixture(scope="session")
 def train_module() -> ModuleType:
     """``jobs/train.py``, imported."""
-    return _module(ROOT / "jobs/train.py")
+    return program("jobs/train.py")
 
 
 @pytest.fixture(scope="session")
 def data_stats_module() -> ModuleType:
     """``jobs/data_stats.py``, imported."""
-    return _module(ROOT / "jobs/data_stats.py")
+    return program("jobs/data_stats.py")
 
 
 @pytest.fixture(scope="session")
 def federation_module() -> ModuleType:
     """``poc/federation.py``, imported."""
-    return _module(ROOT / "poc/federation.py")
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program("poc/federation.py")
 
 
 @pytest.fixture(scope="session")

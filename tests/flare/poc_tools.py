@@ -19,7 +19,7 @@ import pytest
 
 from fedpac_me.flare.local_federation import LocalFederation
 from fedpac_me.flare.processes import processes_of, this_python_first
-from flare_tools import ROOT, Command, run_command
+from flare_tools import ROOT, Command, program, run_command, run_here
 
 _BETWEEN_LOOKS = threading.Event()
 _LOOK_EVERY_SECONDS = 0.05
@@ -74,10 +74,16 @@ class Federation:
         return json.loads(done.out)["data"]
 
     def export(self, config: Path | None, name: str, *words: str, **environment: str) -> Path:
-        """Write a job folder with ``jobs/train.py``; without a ``config`` the words say what."""
-        command = [ROOT / "jobs/train.py", "--export", "--export-dir", "jobs", "--name", name]
-        command += [] if config is None else ["--config", config]
-        done = run_command(sys.executable, *command, *words, cwd=self.place, **environment)
+        """Write a job folder with ``jobs/train.py``; without a ``config`` the words say what.
+
+        In a process of its own where that shall have another ``environment``.
+        """
+        options = ["--export", "--export-dir", "jobs", "--name", name, *words]
+        options += [] if config is None else ["--config", config]
+        if environment:
+            done = run_command(sys.executable, ROOT / "jobs/train.py", *options, cwd=self.place, **environment)
+        else:
+            done = run_here(program("jobs/train.py").main, *options, cwd=self.place)
         assert done.code == 0, done.err
         return self.place / "jobs" / name
 

@@ -53,7 +53,7 @@ def federation(tmp_path_factory, hospitals, port):
         made.wait_for(*made.poc.sites)
         yield made
     finally:
-        made.script("down", *HERE)
+        end_processes(made.poc.workspace)
     assert processes_of(made.poc.workspace) == []
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import fedpac_me
 from fedpac_me.code_version import hash_of, this_code
+from fedpac_me.flare.processes import end_processes
 from flare_tools import run_command
 from poc_tools import Federation, free_port
 
@@ -27,7 +28,7 @@ def federation(tmp_path_factory, hospitals):
         assert up.code == 0, up.out + up.err
         yield made
     finally:
-        made.script("down")
+        end_processes(made.poc.workspace)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from cases import write_case
 from fedpac_me.data.layouts import find_case
 from fedpac_me.data_stats.case_figures import measure_case
 from fedpac_me.data_stats.features import PARTITIONS
-from flare_tools import MARK, ROOT, Command, run_command
+from flare_tools import MARK, ROOT, Command, run_command, run_here
 
 MIN_COUNT, BINS = 5, 4
 truncate = write_bytes("t2", lambda content: content[: len(content) // 2])
@@ -143,9 +143,9 @@ def test_the_page_shows_every_site_and_the_settings(run):
     assert page == next((run / "server").rglob("data_stats.html")).read_text(encoding="utf-8")
 
 
-def test_an_exported_job_carries_the_package_and_its_settings_and_no_salt(place):
+def test_an_exported_job_carries_the_package_and_its_settings_and_no_salt(place, data_stats_module):
     words = ["--export", "--name", "stats", "--min-count", "7"]
-    exported = run_command(sys.executable, ROOT / "jobs/data_stats.py", *words, cwd=place)
+    exported = run_here(data_stats_module.main, *words, cwd=place)
     assert exported.out == f"Job written: {Path('build/jobs/stats')}\n", exported.err
     job = place / "build/jobs/stats"
     assert (job / "app/custom/fedpac_me/data_stats/page.html").is_file()

@@ -23,7 +23,7 @@ from nvflare.tool.deploy.deploy_common import WORKSPACE_MOUNT_PATH
 
 import fedpac_me
 from fedpac_me.data.site import find_settings
-from flare_tools import ROOT, run_command
+from flare_tools import ROOT, program, run_command, run_here
 from poc_tools import Federation, free_port
 
 DEPLOY = ROOT / "poc/deploy"
@@ -57,7 +57,7 @@ def prepare(federation: Federation, runtime: str, kit: str, role: str) -> None:
     if study.is_file():
         (output / "local/study_runtime.yaml").write_bytes(study.read_bytes())
     data = ["--data", WHERE_CASES_ARE[runtime]] if role == "site" else []
-    done = federation.script("configure", output, *data)
+    done = run_here(program("poc/federation.py").main, "configure", output, *data, cwd=federation.place)
     assert done.code == 0, done.err
 
 

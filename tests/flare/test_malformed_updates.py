@@ -25,6 +25,7 @@ from federation.rejections import REJECTIONS, meta, spoiled, tensor
 from fedpac_me.federation.update import Contribution
 from flare_server import Server, shareable_of
 
+pytestmark = pytest.mark.slow
 UPDATES = 3000
 """For each of the four ways to merge."""
 WAYS: dict[str, dict[str, Any]] = {

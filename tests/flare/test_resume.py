@@ -16,7 +16,7 @@ import pytest
 from fedpac_me.federation.run_state import states_in
 from fedpac_me.model.checkpoint import BEST_MODEL, FINAL_MODEL, find_checkpoint, read_checkpoint
 from fedpac_me.run_info import weights_hash
-from flare_tools import ROOT, Command, run_command
+from flare_tools import ROOT, Command, run_command, run_here
 
 TRAIN = [sys.executable, ROOT / "jobs/train.py"]
 ROUNDS = 8
@@ -51,8 +51,8 @@ def arguments(whole_method, hospitals) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(place, arguments) -> Path:
-    done = run_command(*TRAIN, *arguments, "--name", "whole", cwd=place)
+def uninterrupted(train_module, place, arguments) -> Path:
+    done = run_here(train_module.main, *arguments, "--name", "whole", cwd=place)
     assert done.code == 0, done.out + done.err
     return place / "runs/whole"
 
@@ -92,18 +92,20 @@ def test_the_resumed_run_tells_of_all_rounds_and_did_not_do_all_of_them(resumed,
     assert ledgers[0] == ledgers[1]
 
 
-def test_the_state_before_the_newest_one_gives_the_same_bytes(resumed, killed, uninterrupted, place, hospitals):
+def test_the_state_before_the_newest_one_gives_the_same_bytes(
+    train_module, resumed, killed, uninterrupted, place, hospitals
+):
     newest = states_in(next(killed.rglob("fedpac_me/state-*.npz")).parent)[-1][1]
     newest.write_bytes(newest.read_bytes()[:-100])
-    again = run_command(*TRAIN, "--resume", killed, "--data", hospitals, "--name", "again", cwd=place)
+    again = run_here(train_module.main, "--resume", killed, "--data", hospitals, "--name", "again", cwd=place)
     assert again.code == 0, again.out + again.err
     assert f"Passed over: {newest}" in again.err
     assert model_hash(place / "runs/again") == model_hash(uninterrupted)
 
 
-def test_a_run_that_has_gone_on_can_go_on_again(resumed, place, hospitals):
+def test_a_run_that_has_gone_on_can_go_on_again(train_module, resumed, place, hospitals):
     more = ["--resume", "runs/experts-resumed", "--rounds", str(ROUNDS + 1), "--data", hospitals, "--name", "longer"]
-    longer = run_command(*TRAIN, *more, cwd=place)
+    longer = run_here(train_module.main, *more, cwd=place)
     assert longer.code == 0, longer.out + longer.err
     assert len(ledger_without_time(place / "runs/longer")) == ROUNDS + 1
 
@@ -126,7 +128,7 @@ def test_a_run_that_has_done_its_rounds_is_only_evaluated(uninterrupted, place, 
         (["--resume", "runs/whole/report.json"], "holds no state of a run"),
     ],
 )
-def test_bad_input_is_a_sentence_and_nothing_is_lost(uninterrupted, place, words, sentence):
-    done = run_command(*TRAIN, *words, cwd=place)
+def test_bad_input_is_a_sentence_and_nothing_is_lost(train_module, uninterrupted, place, words, sentence):
+    done = run_here(train_module.main, *words, cwd=place)
     assert (done.code, sentence in done.err, "Traceback" in done.err) == (2, True, False), done.err
     assert model_hash(uninterrupted)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from fedpac_me.cli import main
 from fedpac_me.model.checkpoint import BEST_MODEL, find_checkpoint, read_checkpoint
 from fedpac_me.run_info import weights_hash
-from flare_tools import MARK, ROOT, SITES, Command, curves, run_command
+from flare_tools import MARK, ROOT, SITES, Command, curves, run_command, run_here
 from search import files_with
 
 
@@ -100,18 +101,10 @@ def test_training_changed_the_weights(run, tiny_config):
 
 
 def test_flares_own_simulator_command_gives_the_same_bytes_with_fewer_threads_than_sites(
-    run, place, hospitals, tiny_config
+    run, place, hospitals, tiny_config, train_module
 ):
-    exported = run_command(
-        sys.executable,
-        ROOT / "jobs/train.py",
-        "--config",
-        tiny_config,
-        "--export",
-        "--export-dir",
-        "build/jobs",
-        cwd=place,
-    )
+    words = ["--config", tiny_config, "--export", "--export-dir", "build/jobs"]
+    exported = run_here(train_module.main, *words, cwd=place)
     assert exported.out == f"Job written: {Path('build/jobs/tiny')}\n", exported.err
     # The hospitals are found without FEDPAC_ME_DATA, where the phantom would lie.
     (place / "data").mkdir()
@@ -122,10 +115,8 @@ def test_flares_own_simulator_command_gives_the_same_bytes_with_fewer_threads_th
     assert model_hash(place / "WS", BEST_MODEL) == model_hash(run, BEST_MODEL)
 
 
-def test_a_job_folder_carries_the_package_and_nothing_of_a_site(run, place, hospitals, tiny_config):
-    run_command(
-        sys.executable, ROOT / "jobs/train.py", "--config", tiny_config, "--export", "--name", "carry", cwd=place
-    )
+def test_a_job_folder_carries_the_package_and_nothing_of_a_site(run, place, hospitals, tiny_config, train_module):
+    run_here(train_module.main, "--config", tiny_config, "--export", "--name", "carry", cwd=place)
     job = place / "build/jobs/carry"
     package = job / "app/custom/fedpac_me"
     shipped = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
@@ -187,25 +178,26 @@ def test_a_prediction_lies_on_the_inputs_grid(run, place, hospitals):
     import numpy as np
 
     case = hospitals / "site-2" / f"{MARK}_2_0"
-    done = run_command("fedpac-me", "predict", "--run", "runs/tiny", "--case", case, "--out", "p.nii.gz", cwd=place)
+    words = ["predict", "--run", "runs/tiny", "--case", case, "--out", "p.nii.gz"]
+    done = run_here(main, *words, cwd=place)
     assert done.code == 0, done.err
     made, given = nibabel.load(place / "p.nii.gz"), nibabel.load(case / f"{case.name}_t1.nii.gz")
     assert made.shape == given.shape
     assert np.array_equal(made.affine, given.affine)
     assert made.get_data_dtype() == np.uint8
-    again = run_command("fedpac-me", "predict", "--run", "runs/tiny", "--case", case, "--out", "p.nii.gz", cwd=place)
+    again = run_here(main, *words, cwd=place)
     assert (again.code, "exists already" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize("method", ["local", "central"])
-def test_local_and_central_go_through_the_same_code(place, hospitals, tiny_config, method):
+def test_local_and_central_go_through_the_same_code(place, hospitals, tiny_config, train_module, method):
     content = json.loads(tiny_config.read_text())
     changes = {"local": {"share": "nothing", "quorum": 0}, "central": {"quorum": 1}}[method]
     content["federation"] = {**content["federation"], **changes, "rounds": 1}
     content.update(method=method, pooled=method == "central")
     config = place / f"{method}.json"
     config.write_text(json.dumps(content))
-    done = run_command(sys.executable, ROOT / "jobs/train.py", "--config", config, "--data", hospitals, cwd=place)
+    done = run_here(train_module.main, "--config", config, "--data", hospitals, cwd=place)
     assert done.code == 0, done.out + done.err
     report = json.loads((place / "runs" / method / "report.json").read_text())
     assert set(report["sites"]) == {"site-1", "site-2", "site-3"}

@@ -8,7 +8,9 @@ import logging
 import math
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,10 +30,11 @@ from test_malformed_updates import malformed
 ROUNDS, SITES = 200, [f"site-{number}" for number in range(8)]
 FAULTS = ("dead", "late", "malformed", "not finite", "error reply", "twice")
 SHARE_OF_FAULTS = 0.5
+pytestmark = pytest.mark.slow
 OPTIONS = {"quorum": 2, "server_momentum": 0.5, "abort_after_failed_rounds": ROUNDS, "clip_norm_factor": 3.0}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
@@ -105,29 +108,43 @@ def update(site: str, number: int) -> Contribution:
     return Contribution(site, "WEIGHT_DIFF", number, diff, facts_of(model(), 4 + 8 * index))
 
 
-def test_the_model_is_that_of_the_honest_updates_alone_and_the_ledger_knows_who_they_were(tmp_path, quiet):
-    soak, replay = Soak(tmp_path / "soak", False), Soak(tmp_path / "replay", True)
-    weights = soak.run(ROUNDS)
-    assert as_bytes(weights) == as_bytes(replay.run(ROUNDS))
+@dataclass(frozen=True)
+class Soaked:
+    """All rounds with faults: the model, who was accepted, the ledger, and the bytes of arrays held as time went by."""
+
+    weights: dict[str, np.ndarray]
+    accepted: list[set[str]]
+    rounds: list[dict[str, Any]]
+    held: list[int]
+
+
+@pytest.fixture(scope="module")
+def soaked(tmp_path_factory, quiet) -> Soaked:
+    folder, held = tmp_path_factory.mktemp("soak"), []
+    soak = Soak(folder, False)
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            weights = soak.run(ROUNDS // 4)
+            only_arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+            snapshot = tracemalloc.take_snapshot().filter_traces([only_arrays])
+            held.append(sum(trace.size for trace in snapshot.traces))
+    finally:
+        tracemalloc.stop()
+    rounds = json.loads((folder / "fedpac_me/ledger.json").read_text())["rounds"]
+    return Soaked(weights, soak.accepted, rounds, held)
+
+
+def test_the_model_is_that_of_the_honest_updates_alone_and_the_ledger_knows_who_they_were(soaked, tmp_path, quiet):
+    weights, rounds = soaked.weights, soaked.rounds
+    assert as_bytes(weights) == as_bytes(Soak(tmp_path, True).run(ROUNDS))
     assert all(np.isfinite(value).all() and value.any() for value in weights.values())
-    rounds = json.loads((tmp_path / "soak/fedpac_me/ledger.json").read_text())["rounds"]
-    assert [{line["site"] for line in entry["accepted"]} for entry in rounds] == soak.accepted
+    assert [{line["site"] for line in entry["accepted"]} for entry in rounds] == soaked.accepted
     assert {entry["outcome"] for entry in rounds} <= {"merged", "no_quorum"}
     refused = [line["reason"] for entry in rounds for line in entry["rejected"]]
     assert len(refused) > ROUNDS
     assert all(any(words in reason for reason in refused) for words in ("memory ran out", "round", "NaN"))
 
 
-def test_it_keeps_no_more_arrays_after_many_rounds_than_after_few(tmp_path, quiet):
-    soak = Soak(tmp_path, False)
-    tracemalloc.start()
-    try:
-        held = []
-        for _ in range(4):
-            soak.run(ROUNDS // 4)
-            only_arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
-            snapshot = tracemalloc.take_snapshot().filter_traces([only_arrays])
-            held.append(sum(trace.size for trace in snapshot.traces))
-    finally:
-        tracemalloc.stop()
-    assert 0 < held[-1] <= held[0]
+def test_it_keeps_no_more_arrays_after_many_rounds_than_after_few(soaked):
+    assert 0 < soaked.held[-1] <= soaked.held[0]

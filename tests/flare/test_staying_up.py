@@ -15,7 +15,7 @@ import time
 import psutil
 import pytest
 
-from fedpac_me.flare.processes import processes_of
+from fedpac_me.flare.processes import end_processes, processes_of
 from network import Cable
 from poc_tools import Federation, free_port, start, until
 
@@ -55,7 +55,7 @@ def federation(tmp_path_factory, hospitals, cable):
             start_site(made, cable)
         yield made
     finally:
-        print(made.script("down").out)
+        end_processes(made.poc.workspace)
     assert processes_of(made.poc.workspace) == []
 
 

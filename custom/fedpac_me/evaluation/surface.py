@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from monai.metrics import compute_hausdorff_distance
 
 HD95_DEFINITION = (
     "HD95 as MONAI defines it: the larger of the two directed 95th percentiles of the distance between border voxels"
@@ -17,6 +15,10 @@ HD95_DEFINITION = (
 
 def hd95_mm(predicted: np.ndarray, true: np.ndarray, spacing_mm: Sequence[float]) -> float:
     """HD95 of two masks (DHW, bool, neither empty) in millimetres: see ``HD95_DEFINITION``."""
+    # Here, not above: whoever writes a report needs the scores' names only, and these two take seconds to import.
+    import torch
+    from monai.metrics import compute_hausdorff_distance
+
     box = tight_box(predicted | true)
     masks = (torch.from_numpy(mask[box][None, None]) for mask in (predicted, true))
     spacing = [float(edge) for edge in spacing_mm]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from fedpac_me.config import Config, parse_config
 from fedpac_me.errors import InputError
-from fedpac_me.flare.recipe import PERSISTOR
 from fedpac_me.storage import read_json
 
 SERVER_FILE = "config_fed_server.json"
+PERSISTOR = "persistor"
+"""The component of the server's whose arguments hold the whole config."""
 
 
 def config_of_job(server_file: Path) -> Config | None:

@@ -24,15 +24,13 @@ from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.bundle import bundle_package
 from fedpac_me.flare.code_check import CodeCheck
 from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.flare.job_config import PERSISTOR
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.resume import ResumeController, RunStateKeeper
 from fedpac_me.flare.returning_sites import KnownSites
 from fedpac_me.flare.selector import BestModelSelector
 from fedpac_me.flare.tracking import add_receivers
-
-PERSISTOR = "persistor"
-"""The component of the server's whose arguments hold the whole config."""
 
 _LOCATOR = "locator"
 _SELECTOR = "selector"
