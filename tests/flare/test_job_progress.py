@@ -12,7 +12,10 @@ ROUND = "2026-01-01 10:00:00,000 - progress - INFO - round {}/2"
 
 
 class Session:
-    """Answers each look with the next of ``logs``, or of ``stats`` where the log may not be read."""
+    """Answers each question for the log with the next of ``logs``, and each for figures with the next of ``stats``.
+
+    Without any left, the log may not be read and the job does not run.
+    """
 
     def __init__(self, logs=(), stats=()) -> None:
         self.logs, self.stats = list(logs), list(stats)
@@ -24,10 +27,10 @@ class Session:
         return {"logs": {target: answer}}
 
     def show_stats(self, job_id, target):
-        answer = self.stats.pop(0)
+        answer = self.stats.pop(0) if self.stats else JobNotRunning()
         if isinstance(answer, Exception):
             raise answer
-        return {"server": {"FedPAC-ME": answer}}
+        return {"server": answer}
 
 
 def told(session, looks):
@@ -38,13 +41,34 @@ def told(session, looks):
     return lines
 
 
-def figures(number, accepted, **more):
-    return {"round": number, "accepted": accepted, "rejected": 0} | more
+def figures(number, accepted, workflow="training", **more):
+    own = {"round": number, "accepted": accepted, "rejected": 0} | more
+    return {"FedPAC-ME": own, "ServerRunner": {"workflow": workflow}}
 
 
 def test_a_growing_log_is_told_once():
     one, two = ROUND.format(1), ROUND.format(2)
     assert told(Session([InternalError("not yet"), "", one, one, f"{one}\n{two}"]), 5) == ["round 1/2", "round 2/2"]
+
+
+def test_the_log_is_read_when_a_round_or_the_training_has_ended_or_an_update_was_refused():
+    one, two = ROUND.format(1), ROUND.format(2)
+    refusal = "2026-01-01 10:00:01,000 - ExpertWiseAggregator - WARNING - Update of site-1 refused: it is late"
+    logs = ["", one, f"{one}\n{refusal}", f"{one}\n{refusal}\n{two}", f"{one}\n{refusal}\n{two}"]
+    stats = [
+        figures(0, 0),
+        figures(0, 1),
+        figures(1, 0),
+        figures(1, 1),
+        figures(1, 1, rejected=1),
+        figures(1, 2, rejected=1),
+        figures(1, 2, rejected=1, workflow="evaluation"),
+        figures(1, 2, rejected=1, workflow="evaluation"),
+    ]
+    session = Session(logs, stats)
+    assert told(session, 8) == ["round 1/2", "Update of site-1 refused: it is late", "round 2/2"]
+    assert len(session.logs) == 1  # left for the end of the job
+    assert told(session, 1) == ["round 1/2", "Update of site-1 refused: it is late", "round 2/2"]
 
 
 def test_who_may_not_read_the_log_gets_the_figures_as_they_change():

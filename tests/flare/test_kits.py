@@ -61,7 +61,7 @@ def test_a_site_keeps_its_jobs_processes_and_a_launcher_of_containers_stays(tmp_
     assert written(kit)["components"] == [keeper, DOCKER]
 
 
-def test_a_server_takes_sites_back_once(tmp_path):
+def test_a_server_takes_sites_back_and_gives_memory_back_once(tmp_path):
     store = {"path": "nvflare.app_common.state_persistors.storage_state_persistor.StorageStatePersistor"}
     manager = {"id": "job_manager", "args": {"uri_root": "/tmp/nvflare/jobs-storage"}}
     kit = kit_of(tmp_path, "server", [manager])
@@ -71,7 +71,8 @@ def test_a_server_takes_sites_back_once(tmp_path):
     configure_kit(kit)
     configure_kit(kit)
     back = {"id": "returning_sites", "path": "fedpac_me.flare.returning_sites.ReturningSites", "args": {}}
-    assert written(kit)["components"][1:] == [back]
+    free = {"id": "freed_memory", "path": "fedpac_me.flare.freed_memory.FreedMemory", "args": {}}
+    assert written(kit)["components"][1:] == [back, free]
 
 
 def test_a_kit_that_takes_no_code_leaves_everything_else_as_flare_has_it(tmp_path):

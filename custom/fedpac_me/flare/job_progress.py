@@ -31,12 +31,17 @@ _WHY = {
 }
 """Of ends that FLARE itself gives no reason for."""
 
+_FIGURES = "FedPAC-ME"
+"""What the aggregator calls its own among the stats of a job."""
+
 
 class JobProgress:
     """Tells each round of one job once.
 
     FLARE's standard policy lets nobody but the project admin read a job's log. All roles see figures of the running
-    round, without the sites' names: whoever may not read the log is told whenever these have changed.
+    round, without the sites' names: whoever may not read the log is told whenever these have changed. They are small,
+    while FLARE 2.9.0 sends up to 5 MiB of log and can be asked for no less: so the log is read when they say that a
+    round or a workflow has ended or an update was refused, and while there are none, before and after the job runs.
     """
 
     def __init__(self, session: Session, job_id: str, say: Callable[[str], None]) -> None:
@@ -45,17 +50,16 @@ class JobProgress:
         self._say = say
         self._may_read_log = True
         self._told = 0
+        self._told_at: tuple | None = None
         self._last_line = ""
 
     def look(self, *_: Any) -> bool:
         """Tell what is new; true, as FLARE's monitor wants it from a callback that wishes to go on."""
-        lines = self._lines_of_log()
-        if lines is None:
-            self._tell_figures()
-        else:
-            for line in lines[self._told :]:
-                self._say(line)
-            self._told = max(self._told, len(lines))
+        stats = self._stats()
+        if self._may_read_log:
+            self._tell_log(_stage(stats))
+        if not self._may_read_log:
+            self._tell_figures(stats.get(_FIGURES, {}))
         return True
 
     def reason(self, meta: dict[str, Any]) -> str:
@@ -74,9 +78,17 @@ class JobProgress:
         told = [why] if why else (meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or [])[-1:]
         return "; ".join([*told, *failed]) or "The server gives no reason."
 
-    def _lines_of_log(self) -> list[str] | None:
+    def _tell_log(self, stage: tuple | None) -> None:
+        """Tell the log's new lines, unless the job is where it was when they were told last."""
+        if stage is not None and stage == self._told_at:
+            return
         log = self._log()
-        return None if log is None else told_by(log)
+        if log is not None:
+            lines = told_by(log)
+            for line in lines[self._told :]:
+                self._say(line)
+            self._told = max(self._told, len(lines))
+            self._told_at = stage
 
     def _log(self) -> str | None:
         """The log so far, empty before the job runs; ``None`` for a person who may not read it."""
@@ -90,18 +102,27 @@ class JobProgress:
         except InternalError:
             return ""
 
-    def _tell_figures(self) -> None:
+    def _stats(self) -> dict[str, Any]:
+        """Of the job at the server, by component; empty while it does not run."""
         try:
-            stats = self._session.show_stats(self._job_id, TargetType.SERVER)
+            return self._session.show_stats(self._job_id, TargetType.SERVER).get("server", {})
         except (JobNotRunning, JobNotFound, InternalError, NoReply):
             # Stats exist while a job runs; FLARE does not agree with itself how to say that it does not.
-            return
-        figures = stats.get("server", {}).get("FedPAC-ME", {})
+            return {}
+
+    def _tell_figures(self, figures: dict[str, Any]) -> None:
         if figures.get("accepted") or figures.get("rejected"):
             line = figures_line(figures)
             if line != self._last_line:
                 self._say(line)
             self._last_line = line
+
+
+def _stage(stats: dict[str, Any]) -> tuple | None:
+    """Changes whenever the log has something new to tell; ``None`` where the job does not say how far it is."""
+    figures, runner = stats.get(_FIGURES, {}), stats.get("ServerRunner", {})
+    stage = figures.get("round"), figures.get("rejected"), runner.get("workflow")
+    return None if stage == (None, None, None) else stage
 
 
 def figures_line(figures: dict[str, Any]) -> str:

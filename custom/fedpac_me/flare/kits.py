@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this project puts into a FLARE kit: where a site's data is, what jobs may bring or use, what keeps a job up.
 
-``job_keeper`` and ``returning_sites`` say what FLARE does without them.
+``job_keeper``, ``returning_sites`` and ``freed_memory`` say what FLARE does without them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from nvflare.lighter.utils import update_storage_locations
 
 from fedpac_me.data.site import SETTINGS_FILE, SiteSettings, folder_settings
 from fedpac_me.data.site_sample import SAMPLE_FILE, sample_settings
+from fedpac_me.flare.freed_memory import FreedMemory
 from fedpac_me.flare.job_keeper import JobKeeper
 from fedpac_me.flare.returning_sites import ReturningSites
 from fedpac_me.storage import read_json, write_json, write_text
@@ -50,15 +51,15 @@ def configure_kit(kit: Path) -> None:
     a site's engineer a sample of the settings.
 
     FLARE's own place for them is ``/tmp/nvflare``, where two servers would meet and a restart of the machine forgets.
-    A server also takes back sites that come back, and a site keeps its jobs' processes up. Again on another machine,
-    this puts right what was written here. An admin's kit needs nothing. In a prepared kit FLARE has placed the jobs,
-    and has deleted the ``resources.json`` in which the package was allowed.
+    A server also takes back sites that come back and gives back memory, and a site keeps its jobs' processes up. Again
+    on another machine, this puts right what was written here. An admin's kit needs nothing. In a prepared kit FLARE has
+    placed the jobs, and has deleted the ``resources.json`` in which the package was allowed.
     """
     if is_server(kit):
         allow_installed_package(kit)
         if not is_prepared(kit):
             update_storage_locations(str(kit / "local"), str(kit.resolve()), default_resource_name=_RESOURCES)
-        _change_components(kit, _with_returning_sites)
+        _change_components(kit, _with_servers_own)
     elif is_site(kit):
         allow_installed_package(kit)
         _change_components(kit, _with_job_keeper)
@@ -104,10 +105,11 @@ def _change_components(kit: Path, change: Callable[[list[dict]], list[dict]]) ->
     write_json(kit / "local" / _RESOURCES, {**resources, "components": change(resources.get("components", []))})
 
 
-def _with_returning_sites(components: list[dict]) -> list[dict]:
-    path = _path(ReturningSites)
-    known = any(component.get("path") == path for component in components)
-    return components if known else [*components, {"id": "returning_sites", "path": path, "args": {}}]
+def _with_servers_own(components: list[dict]) -> list[dict]:
+    known = {component.get("path") for component in components}
+    own = {"returning_sites": _path(ReturningSites), "freed_memory": _path(FreedMemory)}
+    added = [{"id": name, "path": path, "args": {}} for name, path in own.items() if path not in known]
+    return [*components, *added]
 
 
 def _with_job_keeper(components: list[dict]) -> list[dict]:

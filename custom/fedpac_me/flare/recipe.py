@@ -24,6 +24,7 @@ from fedpac_me.flare.aggregator import ExpertWiseAggregator
 from fedpac_me.flare.bundle import bundle_package
 from fedpac_me.flare.code_check import CodeCheck
 from fedpac_me.flare.executor import FedPacMeExecutor
+from fedpac_me.flare.freed_memory import FreedMemory
 from fedpac_me.flare.job_config import PERSISTOR
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
 from fedpac_me.flare.persistor import FedPacMePersistor
@@ -71,6 +72,7 @@ class FedPacMeRecipe(Recipe):
         executor = FedPacMeExecutor(config.to_dict(), this_code(), None if state is None else state.job)
         job.to_clients(executor, tasks=_tasks())
         job.to_clients(ConvertToFedEvent([ANALYTIC_EVENT_TYPE]))
+        job.to_clients(FreedMemory(), id="freed_memory")
         super().__init__(job)
 
 
