@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from fedpac_me.config_section import Section
 from fedpac_me.errors import InputError
 from fedpac_me.federation.config import FederationConfig
+from fedpac_me.learning.algorithms.config import AlgorithmConfig
 
 SMALLEST_CROP = 16
 """In voxels: what every network here can still halve as often as it does."""
@@ -56,10 +57,10 @@ class ModelConfig(Section):
         True,
         description="whether an expert's scale and shift are additions to shared ones; otherwise entirely its own",
     )
-    own: Literal["nothing", "head", "all"] = Field(
+    own: Literal["nothing", "head", "all", "last_layer"] = Field(
         "nothing",
         description="what a hospital adds for itself and never sends: head, to the last layer's bias; all, to the "
-        "scale and shift of every normalisation too",
+        "scale and shift of every normalisation too; or last_layer, what it has instead of a shared one",
     )
 
     @model_validator(mode="after")
@@ -190,6 +191,7 @@ class Config(Section):
     perspectives: PerspectivesConfig = PerspectivesConfig()
     contrast: ContrastConfig = ContrastConfig()
     learning: LearningConfig = LearningConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
     federation: FederationConfig = FederationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     pooled: bool = Field(
@@ -212,6 +214,11 @@ class Config(Section):
         own = " and ".join(name for name, has in parts.items() if has)
         if own and self.federation.share == "nothing":
             raise ValueError(f"federation.share is 'nothing': the whole model is the site's own, so leave {own} out")
+        return self
+
+    @model_validator(mode="after")
+    def _the_algorithm_has_something_to_do(self) -> Config:
+        self.algorithm.require_fit(self)
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "fedavg_bn": ("fedavg_bn", {}),
     "fedbn": ("fedbn", {}),
     "fedbn_nearest": ("fedbn", {"router": {"unseen": "nearest"}}),
+    **{name: (name, {}) for name in ("fedprox", "scaffold", "moon", "ditto", "fedper", "fedrep", "fedadam")},
     "experts": ("experts", {}),
     "experts_bn": ("experts", {"model": {"norm": "batch"}}),
     "fedpac_me": ("fedpac_me", {}),

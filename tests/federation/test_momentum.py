@@ -41,7 +41,7 @@ def test_an_absent_tensor_is_not_moved_and_keeps_its_velocity() -> None:
     assert momentum.state()["b"].tolist() == [1.0]
 
 
-@pytest.mark.parametrize("name", ["norm.running_mean", "norm.running_var", "running_var"])
+@pytest.mark.parametrize("name", ["norm.running_mean", "norm.running_var", "running_var", "conv.weight_control"])
 def test_running_statistics_get_no_momentum(name: str) -> None:
     momentum = ServerMomentum(0.9)
     for _ in range(3):

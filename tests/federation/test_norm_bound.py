@@ -48,7 +48,7 @@ def test_bounds_by_hand() -> None:
     bound.end_round([Norms(1.0, 8.0), Norms(3.0, 9.0), Norms(100.0, 1e6)])
     clip = bound.clip(Norms(12.0, 36.0))
     assert (clip.weights, clip.statistics) == (0.5, 0.5)
-    assert clip.flag == "weights 12 long, cut to the bound 6; running statistics 36 long, cut to the bound 18"
+    assert clip.flag == "weights 12 long, cut to the bound 6; statistics 36 long, cut to the bound 18"
     within = bound.clip(Norms(6.0, 18.0))
     diff = {"w": np.ones(2, np.float32)}
     assert within.flag == "" and within.applied(diff) is diff

@@ -43,7 +43,7 @@ def test_half_added_sums_are_never_used(server: Make, monkeypatch: pytest.Monkey
 def test_sums_that_cannot_be_merged_hold_the_model(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = server(server_momentum=0.5)
     made.accept(honest("a"))
-    monkeypatch.setattr(made.momentum, "apply", lambda _: 1 / 0)
+    monkeypatch.setattr(made.server_step, "apply", lambda _: 1 / 0)
     result = made.close()
     assert (result.outcome, result.diff, made.failed_rounds_in_a_row) == ("no_quorum", {}, 1)
     assert [line.reason for line in result.record.rejected] == ["The round could not be merged: ZeroDivisionError."]

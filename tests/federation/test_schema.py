@@ -31,8 +31,10 @@ def test_expert_of(name: str, expert: int | None) -> None:
 
 
 def test_is_statistic() -> None:
-    assert all(map(is_statistic, ("norm.running_mean", "a.experts.0.norm.running_var", "running_var")))
-    assert not any(map(is_statistic, ("norm.weight", "running_var.weight", "my_running_var", "running", "")))
+    statistics = ("norm.running_mean", "a.experts.0.norm.running_var", "running_var", "conv.weight_control")
+    assert all(map(is_statistic, statistics))
+    weights = ("norm.weight", "running_var.weight", "my_running_var", "running", "conv_control.weight", "")
+    assert not any(map(is_statistic, weights))
 
 
 def test_keys_are_grouped_and_sorted() -> None:

@@ -10,8 +10,9 @@ import pytest
 from nvflare.apis.dxo import from_file
 
 from fedpac_me.config import load_config
-from fedpac_me.model.backbone import build_model, is_own
+from fedpac_me.model.backbone import build_model
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from fedpac_me.model.own import is_own
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from fedpac_me.config import load_config
 from fedpac_me.engine import run_federation
 from fedpac_me.flare.site_context import STATES_FOLDER
 from fedpac_me.learning.site_state import SiteState
-from fedpac_me.model.backbone import is_own
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from fedpac_me.model.own import is_own
 from flare_tools import curves
 
 

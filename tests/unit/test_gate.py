@@ -14,7 +14,8 @@ from fedpac_me.errors import InputError
 from fedpac_me.federation.keys import RouterKeys
 from fedpac_me.learning.site import Site
 from fedpac_me.learning.site_state import SiteState
-from fedpac_me.model.backbone import build_model, get_weights, is_own
+from fedpac_me.model.backbone import build_model, get_weights
+from fedpac_me.model.own import is_own
 
 KINDS = ("figures", "own_bias")
 

@@ -13,8 +13,9 @@ from fedpac_me.errors import InputError
 from fedpac_me.learning.predict import add_own_part
 from fedpac_me.learning.site import Site
 from fedpac_me.learning.site_state import SiteState
-from fedpac_me.model.backbone import build_model, get_weights, is_own, own_state
+from fedpac_me.model.backbone import build_model, get_weights
 from fedpac_me.model.experts import fold
+from fedpac_me.model.own import is_own, own_state
 from fedpac_me.model.router import Routing
 
 KINDS = ("head", "all")

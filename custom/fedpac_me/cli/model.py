@@ -32,12 +32,7 @@ def add_predict(commands) -> None:
         choices=[3, 4],
         help="label to write for enhancing tumour (default: 3 for files named as from 2023 on, t1n ..., else 4)",
     )
-    predict.add_argument(
-        "--own",
-        type=Path,
-        metavar="DIR",
-        help="a site's fedpac_me folder of the run, for the part that it keeps to itself",
-    )
+    _add_own(predict)
 
 
 def add_export(commands) -> None:
@@ -51,6 +46,16 @@ def add_export(commands) -> None:
     )
     export.add_argument("--run", dest="run_folder", type=Path, required=True, help="a finished run")
     export.add_argument("--out", type=Path, required=True, help="program to write, .pt2")
+    _add_own(export)
+
+
+def _add_own(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--own",
+        type=Path,
+        metavar="DIR",
+        help="a site's fedpac_me folder of the run, for the part, or the model, that it keeps to itself",
+    )
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -58,11 +63,9 @@ def _predict(args: argparse.Namespace) -> None:
 
     from fedpac_me.labels import NECROTIC, OEDEMA
     from fedpac_me.learning.device import choose_device
-    from fedpac_me.learning.predict import add_own_part, load_run_model, predict_case
+    from fedpac_me.learning.predict import load_run_model, predict_case
 
-    model, config = load_run_model(args.run_folder)
-    if args.own is not None:
-        add_own_part(model, args.own)
+    model, config = load_run_model(args.run_folder, args.own)
     labels = predict_case(model, config, args.case, args.out, choose_device(args.device), args.enhancing)
     counted = sorted({NECROTIC, OEDEMA, *np.unique(labels).tolist()} - {0})
     counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in counted)
@@ -73,6 +76,6 @@ def _export(args: argparse.Namespace) -> None:
     from fedpac_me.learning.predict import load_run_model
     from fedpac_me.model.exported import export_program, save_program
 
-    model, config = load_run_model(args.run_folder)
+    model, config = load_run_model(args.run_folder, args.own)
     save_program(export_program(model, config), config, args.out)
     print(f"Program: {args.out} (windows of {config.data.crop}³ voxels, presence mask and style in; region logits out)")

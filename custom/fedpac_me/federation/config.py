@@ -12,6 +12,15 @@ from fedpac_me.config_section import Section
 from fedpac_me.federation.merge_rules import MergeRules
 
 
+class ServerAdamConfig(Section):
+    """FedAdam, see ``adam``."""
+
+    learning_rate: float = Field(0.01, gt=0, strict=False, description="η: about how far a weight moves in a round")
+    beta1: float = Field(0.9, ge=0, lt=1, strict=False)
+    beta2: float = Field(0.99, ge=0, lt=1, strict=False)
+    tau: float = Field(1e-3, gt=0, strict=False, description="differences well below it are hardly moved by")
+
+
 class FederationConfig(Section):
     """What the server does."""
 
@@ -46,7 +55,10 @@ class FederationConfig(Section):
     server_momentum: float = Field(
         0.0, ge=0, lt=1, strict=False, description="Nesterov momentum on the merged difference (FedAvgM)"
     )
-    expert_momentum: bool = Field(True, description="whether the server's momentum moves experts too")
+    expert_momentum: bool = Field(True, description="whether the server's momentum, or Adam, moves experts too")
+    server_adam: ServerAdamConfig | None = Field(
+        None, description="FedAdam: Adam at the server with the merged difference for a gradient; null: none"
+    )
     round_timeout: int = Field(
         0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"
     )
@@ -62,4 +74,8 @@ class FederationConfig(Section):
     @model_validator(mode="after")
     def _rules_fit_together(self) -> FederationConfig:
         MergeRules(**self.merge_rules).check_quorum(self.quorum)
+        if self.server_adam is not None and self.server_momentum:
+            raise ValueError("server_adam has a momentum of its own, beta1: set server_momentum to 0")
+        if self.server_adam is not None and self.share == "nothing":
+            raise ValueError("share is 'nothing', so the server has nothing to move: leave server_adam out")
         return self

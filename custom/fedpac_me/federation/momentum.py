@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedpac_me.errors import InputError
-from fedpac_me.federation.schema import expert_of, is_statistic
+from fedpac_me.federation.server_step import checked_tensors, moves
 
 
 class ServerMomentum:
@@ -31,12 +31,11 @@ class ServerMomentum:
         """The step to take for the merged ``diff`` (float32), which is not changed.
 
         With ``beta`` 0 it is ``diff`` itself. A tensor absent from ``diff`` is not moved and keeps its velocity.
-        Running statistics are averages, not descent directions: momentum could push a variance below zero, so they
-        go through as they are.
+        Statistics go through as they are.
         """
         if self.beta == 0:
             return diff
-        return {name: self._moved(name, value) if self._has_momentum(name) else value for name, value in diff.items()}
+        return {name: self._moved(name, value) if moves(name, self.experts) else value for name, value in diff.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of the velocities, for a checkpoint."""
@@ -48,14 +47,8 @@ class ServerMomentum:
         Raises:
             InputError: an entry is not a finite float32 array; nothing is loaded then.
         """
-        for name, value in state.items():
-            is_float32 = isinstance(value, np.ndarray) and value.dtype == np.float32
-            if not isinstance(name, str) or not is_float32 or not np.isfinite(value).all():
-                raise InputError(f"The saved server momentum of {name!r} is not a finite float32 array.")
-        self._velocity = {name: np.array(value) for name, value in state.items()} if self.beta else {}
-
-    def _has_momentum(self, name: str) -> bool:
-        return not is_statistic(name) and (self.experts or expert_of(name) is None)
+        velocity = checked_tensors(state)
+        self._velocity = velocity if self.beta else {}
 
     def _moved(self, name: str, value: np.ndarray) -> np.ndarray:
         velocity = self._velocity.get(name)

@@ -107,7 +107,7 @@ def bounds_of(lengths: Sequence[Norms], factor: float) -> tuple[float, float]:
 
 def clip_at(norms: Norms, weights: float, stats: float) -> Clip:
     """What cuts an update of these lengths to these bounds."""
-    parts = (("weights", norms.weights, weights), ("running statistics", norms.statistics, stats))
+    parts = (("weights", norms.weights, weights), ("statistics", norms.statistics, stats))
     cut = [f"{what} {norm:.4g} long, cut to the bound {bound:.4g}" for what, norm, bound in parts if norm > bound]
     factors = (bound / norm if norm > bound else 1.0 for _, norm, bound in parts)
     return Clip(*factors, flag="; ".join(cut))

@@ -46,7 +46,7 @@ class RunState:
         meta: what goes out with the model, builtins.
         failed_rounds_in_a_row: rounds without quorum, up to this one.
         usual_norms: of ``NormBound.state``.
-        velocity, prototypes: of ``ServerMomentum.state`` and ``PrototypeServer.state``.
+        velocity, prototypes: of ``ServerStep.state`` and ``PrototypeServer.state``.
         best_score, best: the best round's validation Dice and its model; ``None`` and empty before there is one.
     """
 
@@ -121,7 +121,7 @@ class RunState:
 
     def load_into(self, server: RoundServer) -> None:
         """Let ``server`` go on from here. Raises ``InputError`` when the state does not fit it."""
-        server.momentum.load_state(self.velocity)
+        server.server_step.load_state(self.velocity)
         server.norm_bound.load_state(self.usual_norms)
         if server.prototypes is not None and self.prototypes:
             server.prototypes.load_state(self.prototypes)
@@ -133,7 +133,7 @@ def server_parts(server: RoundServer) -> dict[str, Any]:
     return {
         "failed_rounds_in_a_row": server.failed_rounds_in_a_row,
         "usual_norms": server.norm_bound.state(),
-        "velocity": server.momentum.state(),
+        "velocity": server.server_step.state(),
         "prototypes": server.prototypes.state() if server.prototypes is not None else {},
     }
 

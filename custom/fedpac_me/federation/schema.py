@@ -15,6 +15,8 @@ from fedpac_me.errors import InputError
 from fedpac_me.federation import moments
 
 _EXPERT = re.compile(r"(?:^|\.)experts\.([0-9]{1,6})(?:\.|$)")
+CONTROL = "_control"
+"""Ends the name of a control variate, which begins with its parameter's: see ``model.controls``."""
 _STATISTICS = (moments.MEAN, moments.VARIANCE)
 _SIGNATURE_DIGITS = 16
 
@@ -26,11 +28,13 @@ def expert_of(name: str) -> int | None:
 
 
 def is_statistic(name: str) -> bool:
-    """Whether ``name`` is a running statistic of a normalisation layer (``….running_mean``, ``….running_var``).
+    """Whether ``name`` is a running statistic of a normalisation layer (``….running_mean``, ``….running_var``) or of
+    gradients (``…_control``).
 
-    Statistics are averages of what the layer saw: on the scale of the activations, and not what descent moves.
+    Statistics are averages of what was seen: on the scale of activations or gradients, and not what descent moves.
     """
-    return name.rpartition(".")[2] in _STATISTICS
+    last = name.rpartition(".")[2]
+    return last in _STATISTICS or last.endswith(CONTROL)
 
 
 def signature(weights: Mapping[str, np.ndarray]) -> str:

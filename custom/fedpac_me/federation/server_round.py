@@ -19,6 +19,7 @@ import numpy as np
 from fedpac_me.config import Config
 from fedpac_me.errors import InputError
 from fedpac_me.federation import ledger, update
+from fedpac_me.federation.adam import ServerAdam
 from fedpac_me.federation.agreement import Agreement
 from fedpac_me.federation.direction import Directions
 from fedpac_me.federation.fixed_point import MAX_TOTAL_WEIGHT
@@ -31,6 +32,7 @@ from fedpac_me.federation.prototype_server import PrototypeServer, prototype_arg
 from fedpac_me.federation.rejection import Rejected, kind, one_line, show
 from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema
+from fedpac_me.federation.server_step import ServerStep
 from fedpac_me.federation.site_update import SiteUpdate
 from fedpac_me.federation.update import DEFAULT_LIMITS, Contribution, Limits, Verdict
 
@@ -43,6 +45,7 @@ class RoundServer:
     Args:
         quorum: fewest accepted updates that may change the model; 0 never counts a round as failed.
         server_momentum, expert_momentum: see ``momentum``.
+        server_adam: arguments of ``adam.ServerAdam``, which takes the momentum's place, or ``None``.
         limits: bounds of a contribution, see ``update.Limits``.
         share: "all", or "nothing" where every site keeps its own model and the server only keeps the ledger.
         prototypes: arguments of ``PrototypeServer``, or ``None`` where the method has no prototypes.
@@ -61,6 +64,7 @@ class RoundServer:
         share: str = "all",
         expert_momentum: bool = True,
         prototypes: Mapping[str, Any] | None = None,
+        server_adam: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
         **rules: Any,
     ) -> None:
@@ -75,7 +79,11 @@ class RoundServer:
         self.rules.check_quorum(quorum)
         self.norm_bound = self.rules.norm_bound()
         self.prototypes = PrototypeServer(**prototypes) if prototypes is not None else None
-        self.momentum = ServerMomentum(server_momentum, expert_momentum)
+        self.server_step: ServerStep = (
+            ServerMomentum(server_momentum, expert_momentum)
+            if server_adam is None
+            else ServerAdam(**server_adam, experts=expert_momentum)
+        )
         self.failed_rounds_in_a_row = 0
         self._clock = clock
         self._lock = threading.Lock()
@@ -212,7 +220,7 @@ class RoundServer:
             return {}, ledger.NO_QUORUM if self.quorum else ledger.HELD
         try:
             merged = now.gathering.close()
-            step = self.momentum.apply(from_moments(merged.diff, now.variances))
+            step = self.server_step.apply(from_moments(merged.diff, now.variances))
         except Exception as error:
             _log.exception("The round could not be merged")
             now.refuse(ledger.SERVER, f"The round could not be merged: {kind(error)}.")
@@ -229,4 +237,10 @@ def server_arguments(config: Config) -> dict[str, Any]:
     federation = config.federation
     names = ("quorum", "server_momentum", "share", "expert_momentum")
     own = {name: getattr(federation, name) for name in names}
-    return {**own, **federation.merge_rules, "prototypes": prototype_arguments(config)}
+    adam = federation.server_adam
+    return {
+        **own,
+        **federation.merge_rules,
+        "prototypes": prototype_arguments(config),
+        "server_adam": adam.model_dump() if adam is not None else None,
+    }

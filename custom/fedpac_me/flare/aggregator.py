@@ -49,6 +49,7 @@ class ExpertWiseAggregator(Aggregator):
             ``trimmed_mean``, ``geometric_median`` or ``multi_krum``.
         hostile_sites: how many hostile sites a robust merge must withstand.
         expert_momentum: whether the server's momentum moves experts too.
+        server_adam: arguments of ``federation.adam.ServerAdam``, which takes the momentum's place.
         prototypes: arguments of ``federation.prototype_server.PrototypeServer``, where the method has prototypes.
         abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
     """
@@ -66,6 +67,7 @@ class ExpertWiseAggregator(Aggregator):
         robust: str = "none",
         hostile_sites: int = 1,
         expert_momentum: bool = True,
+        server_adam: dict | None = None,
         prototypes: dict | None = None,
         abort_after_failed_rounds: int = 3,
     ) -> None:
@@ -81,6 +83,7 @@ class ExpertWiseAggregator(Aggregator):
         self.robust = robust
         self.hostile_sites = hostile_sites
         self.expert_momentum = expert_momentum
+        self.server_adam = server_adam
         self.prototypes = prototypes
         self.abort_after_failed_rounds = abort_after_failed_rounds
         self._server = RoundServer(
@@ -95,6 +98,7 @@ class ExpertWiseAggregator(Aggregator):
             robust=robust,
             hostile_sites=hostile_sites,
             expert_momentum=expert_momentum,
+            server_adam=server_adam,
             prototypes=prototypes,
         )
         self._ledger = Ledger()

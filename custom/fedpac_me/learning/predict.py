@@ -16,13 +16,20 @@ from fedpac_me.data.scan import load_scan
 from fedpac_me.errors import InputError
 from fedpac_me.learning.inference import predict
 from fedpac_me.learning.site_state import SiteState
-from fedpac_me.model.backbone import SegmentationNet, build_model, own_state, set_own_state, set_weights
+from fedpac_me.model.backbone import SegmentationNet, build_model, set_weights
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from fedpac_me.model.own import own_state
 from fedpac_me.storage import atomic_path, read_json
 
 
-def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
-    """The final model of a run and the config it was trained with. Raises ``InputError`` when the run is incomplete."""
+def load_run_model(run: Path, own: Path | None = None) -> tuple[SegmentationNet, Config]:
+    """The final model of a run and the config it was trained with.
+
+    ``own``: where a site keeps its states of the run, for its own part of the model, or the whole one where it has one.
+
+    Raises:
+        InputError: the run is incomplete, ``own`` holds no part of its network, or is needed and not given.
+    """
     try:
         config = parse_config(read_json(run / "run.json")["config"], source=str(run / "run.json"))
     except (OSError, ValueError, KeyError) as error:
@@ -33,22 +40,31 @@ def load_run_model(run: Path) -> tuple[SegmentationNet, Config]:
         ) from None
     model = build_model(config)
     set_weights(model, read_checkpoint(find_checkpoint(run)))
+    if own is not None:
+        add_own_part(model, own)
+    elif config.model.own == "last_layer":
+        raise InputError(
+            f"The last layer of {run}'s network is each site's own, and the server has none. Name with --own the "
+            "folder in which a site keeps its states of the run."
+        )
     return model, config
 
 
 def add_own_part(model: SegmentationNet, folder: Path) -> None:
     """Give ``model`` what a site kept of it in ``folder``, where the site keeps its states of the run.
 
+    That is its own part, or a whole network where the site has one (Ditto, or nothing was shared).
+
     Raises:
         InputError: the folder holds no state, or one of another network.
     """
     state = SiteState.load(folder, torch.device("cpu"))
-    if state is None or state.weights.keys() != own_state(model).keys():
+    if state is None or state.weights.keys() not in (own_state(model).keys(), model.state_dict().keys()):
         raise InputError(
             f"{folder} does not hold a site's own part of this network. Expected state-<round>.pt of the same run: "
             "in a simulation that is <run>/<site>/fedpac_me_states/simulate_job."
         )
-    set_own_state(model, state.weights)
+    model.load_state_dict(state.weights, strict=False)
 
 
 def predict_case(

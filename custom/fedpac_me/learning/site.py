@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,12 @@ from fedpac_me.errors import InputError
 from fedpac_me.evaluation.expert_picture import OwnedScans
 from fedpac_me.evaluation.picture import case_picture
 from fedpac_me.federation import keys
-from fedpac_me.federation.moments import to_moments
-from fedpac_me.federation.schema import expert_of, signature
+from fedpac_me.federation.schema import signature
 from fedpac_me.federation.update import PROTOCOL
+from fedpac_me.learning.algorithms.choice import chosen_algorithm
 from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
 from fedpac_me.learning.device import choose_device
+from fedpac_me.learning.difference import difference, without_unused
 from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.local_model import load_local_model, save_local_model
@@ -41,7 +42,8 @@ from fedpac_me.learning.readable_cases import ReadableCases
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
 from fedpac_me.learning.validation import mean_dice
-from fedpac_me.model.backbone import build_model, get_weights, own_state, set_own_state, set_weights
+from fedpac_me.model.backbone import build_model, get_weights, set_weights
+from fedpac_me.model.own import own_state, set_own_state
 from fedpac_me.model.router import Routing
 
 SCANS_FOLDER = "scans"
@@ -82,7 +84,9 @@ class Site:
                 f"Site {name} has the role '{self.role}' but no training cases. "
                 'Add cases, or set "role": "evaluate" in its settings.'
             )
-        self.trainer = Trainer(build_model(config), config, self.device)
+        model = build_model(config)
+        self._untrained_own = {name: value.clone() for name, value in own_state(model).items()}
+        self.trainer = Trainer(model, config, self.device, chosen_algorithm(model, config, self.device))
         self._folder = folder
         self._states = states or folder
         self._scans = ScanCache(settings.cache or folder / SCANS_FOLDER, config.data)
@@ -129,7 +133,7 @@ class Site:
             return self._trained(round_number, experts, should_stop)
 
         result = with_smaller_patches(attempt, lambda: self._shrunk(weights, state))
-        metrics |= {"train_loss": result.loss, **{f"pacl_{name}": value for name, value in result.terms.items()}}
+        metrics |= {"train_loss": result.loss, **result.terms}
         self._save_state(round_number)
         if self._keeps_own_model:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
@@ -159,7 +163,7 @@ class Site:
                 metrics |= routing_facts(route, self._predict(scan, should_stop, route.by_second()), scan)
                 owned.add(route.expert, route.distance, scan.image, scan.present)
             rows.append({"case": ordinal, **metrics, **acquisition_facts(case), "seconds": seconds})
-            encoded += encoded_twice(self.trainer.model, scan, self.config, self.device, route)
+            encoded += encoded_twice(self.trainer.algorithm.speaker, scan, self.config, self.device, route)
             if len(rows) == 1:
                 self._draw(scan, labels, model_name)
         owned.draw(self._folder, model_name)
@@ -207,12 +211,6 @@ class Site:
             return [router.route_site(self.crops.styles, trained=True).expert] * len(self.crops)
         return [router.route(style).expert for style in self.crops.styles]
 
-    def _without_unused(self, diff: dict[str, np.ndarray], mass: Sequence[float]) -> dict[str, np.ndarray]:
-        """An expert that no scan of this site used has nothing to say, and is not sent."""
-        if self.config.federation.expert_merge == "cases":
-            return diff
-        return {name: value for name, value in diff.items() if (e := expert_of(name)) is None or mass[e] > 0}
-
     def _scored(
         self, scan: Scan, should_stop: Callable[[], bool]
     ) -> tuple[np.ndarray, Routing | None, dict[str, float | int | None]]:
@@ -232,14 +230,12 @@ class Site:
 
     def _learned(self, weights: Weights, experts: list[int] | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the round changed in ``weights``, and the facts by which the server merges it."""
-        trained = get_weights(self.trainer.model)
-        # asarray: the difference of two 0-d arrays would be a scalar, which the wire contract refuses.
-        diff = to_moments({name: np.asarray(value - weights[name]) for name, value in trained.items()})
+        diff = difference(get_weights(self.trainer.model), weights)
         facts: dict[str, Any] = {"cases": len(self.crops)}
         if experts is not None:
             # Cases that each expert answered for.
             facts["expert_mass"] = np.bincount(experts, minlength=self.config.model.experts).astype(float).tolist()
-            diff = self._without_unused(diff, facts["expert_mass"])
+            diff = without_unused(diff, facts["expert_mass"], self.config.federation.expert_merge)
         sums = self.trainer.contrast.sums_meta() if self.trainer.contrast is not None else None
         if sums is not None:
             facts["prototypes"] = sums
@@ -252,7 +248,8 @@ class Site:
 
     def _receive_whole(self, weights: Weights, state: SiteState | None) -> None:
         set_weights(self.trainer.model, weights)
-        set_own_state(self.trainer.model, state.weights if state is not None else None)
+        set_own_state(self.trainer.model, state.weights if state is not None else self._untrained_own)
+        self.trainer.algorithm.begin(state)
 
     def _shrunk(self, weights: Weights, state: SiteState | None) -> bool:
         """Whether smaller patches are possible; the received model again, for another attempt with them."""
@@ -260,9 +257,9 @@ class Site:
         return self.crops.shrink()
 
     def _save_state(self, round_number: int) -> None:
-        model = self.trainer.model
-        weights = model.state_dict() if self._keeps_own_model else own_state(model)
-        SiteState(self.trainer.optimizer.state_dict(), weights).save(self._states, round_number)
+        algorithm = self.trainer.algorithm
+        weights = self.trainer.model.state_dict() if self._keeps_own_model else algorithm.own_weights()
+        SiteState(self.trainer.optimizer.state_dict(), weights, algorithm.kept()).save(self._states, round_number)
 
     def _validate(self, round_number: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""
@@ -280,7 +277,7 @@ class Site:
     def _predict(self, scan: Scan, should_stop: Callable[[], bool], route: Routing | None) -> Prediction:
         if should_stop():
             raise TrainingStopped
-        return predict(self.trainer.model, scan, self.config, self.device, route)
+        return predict(self.trainer.algorithm.speaker, scan, self.config, self.device, route)
 
     def _draw(self, scan: Scan, prediction: np.ndarray, model_name: str) -> None:
         path = self._folder / "pictures" / f"{model_name}.png"

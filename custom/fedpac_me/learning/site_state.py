@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,18 @@ _JOBS_KEPT = 4
 
 @dataclass
 class SiteState:
-    """``optimizer``: its state dict. ``weights``: the site's own model where nothing is shared, else what its model
-    has of its own, perhaps nothing.
+    """``optimizer``: its state dict. ``weights``: the site's own model where it has a whole one, else what its model
+    has of its own, perhaps nothing. ``algorithm``: of ``learning.algorithms``, perhaps nothing.
     """
 
     optimizer: dict[str, Any]
     weights: dict[str, torch.Tensor]
+    algorithm: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path, round_number: int) -> None:
         """Write the state after ``round_number``, atomically; as many before it are kept as a server may go back."""
         with atomic_path(_path(folder, round_number)) as temporary:
-            torch.save({"optimizer": self.optimizer, "weights": self.weights}, temporary)
+            torch.save({kind.name: getattr(self, kind.name) for kind in fields(self)}, temporary)
         for known, path in _states(folder):
             if known < round_number - _KEPT_BEFORE:
                 path.unlink(missing_ok=True)
@@ -57,7 +58,7 @@ class SiteState:
         path = max(earlier)[1]
         try:
             content = torch.load(path, map_location=device, weights_only=True)
-            return cls(content["optimizer"], content["weights"])
+            return cls(**content)
         except Exception as error:
             raise InputError(
                 f"The site's state file {path} cannot be read ({type(error).__name__}). "

@@ -15,6 +15,7 @@ from torch import nn
 
 from fedpac_me.config import Config, LearningConfig
 from fedpac_me.data.crops import Batch
+from fedpac_me.learning.algorithms.algorithm import Algorithm
 from fedpac_me.learning.contrast import ContrastLoss
 from fedpac_me.learning.inference import autocast
 from fedpac_me.learning.losses import RegionLoss
@@ -33,7 +34,7 @@ class TrainingFailed(Exception):
 
 @dataclass(frozen=True)
 class RoundResult:
-    """``loss`` and each of ``terms``, the parts of PACL, are means over the round's ``steps``."""
+    """``loss`` and each of ``terms``, what PACL and the algorithm add to it, are means over the round's ``steps``."""
 
     steps: int
     loss: float
@@ -43,10 +44,13 @@ class RoundResult:
 class Trainer:
     """Trains ``model`` in place; keeps the optimiser from round to round."""
 
-    def __init__(self, model: SegmentationNet, config: Config, device: torch.device) -> None:
+    def __init__(
+        self, model: SegmentationNet, config: Config, device: torch.device, algorithm: Algorithm | None = None
+    ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last_3d)
         self.config = config
         self.device = device
+        self.algorithm = algorithm or Algorithm(self.model)
         self.loss = RegionLoss()
         self.contrast = (
             ContrastLoss(config.contrast, model.embedder, config.model.experts, config.federation.rounds)
@@ -79,14 +83,21 @@ class Trainer:
         for batch in batches:
             if should_stop():
                 raise TrainingStopped
-            self._set_learning_rate(first_step + steps)
-            totals.update(self._step(batch.to(self.device), first_step + steps))
+            batch = batch.to(self.device)
+            self.algorithm.begin_step(steps)
+            totals.update(self.step(batch, first_step + steps))
+            self.algorithm.end_step(batch, first_step + steps)
             steps += 1
+        self.algorithm.end_round()
         means = {name: total / max(steps, 1) for name, total in totals.items()}
         return RoundResult(steps, means.pop("loss"), means)
 
-    def _step(self, batch: Batch, step: int) -> dict[str, float]:
-        """One step on ``batch``; returns the segmentation loss and the terms of PACL."""
+    def step(self, batch: Batch, step: int) -> dict[str, float]:
+        """One step on ``batch``; returns the segmentation loss and what is added to it.
+
+        Raises ``TrainingFailed``.
+        """
+        self._set_learning_rate(step)
         if _drawn(self.config, step):
             batch = self._attacked(batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -98,6 +109,7 @@ class Trainer:
         sum(terms.values()).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.learning.clip_norm)
         _require_finite("gradient norm", norm.item())
+        self.algorithm.adjust_gradients()
         if self.config.router.refine != "nothing" and step % self.config.router.refine_every == 0:
             self._refine_gate(batch)
         self.optimizer.step()
@@ -115,14 +127,15 @@ class Trainer:
     def _losses(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
         routes = [Routing(expert) for expert in batch.experts]
         logits, features = self.model.with_features(batch.image, batch.present, routes)
-        terms = {"loss": self.loss(logits, batch.regions)}
+        terms = {"loss": self.loss(logits, batch.regions), **self.algorithm.losses(batch, features, routes)}
         if self.contrast is None:
             return terms
         second = None
         if batch.second is not None and self.contrast.wants_second(step):
             levels = self.model.embedder.levels
             second = self.model.coarse_features(batch.second, batch.second_present, routes, levels)
-        return terms | self.contrast(features, batch.image, batch.regions, batch.experts, second)
+        contrast = self.contrast(features, batch.image, batch.regions, batch.experts, second)
+        return terms | {f"pacl_{name}": term for name, term in contrast.items()}
 
     def _refine_gate(self, batch: Batch) -> None:
         """Give the gate, and nothing else, its gradient: of the loss with the experts mixed as it would mix them.

@@ -13,8 +13,10 @@ from torch import nn
 
 from fedpac_me.config import Config, ModelConfig
 from fedpac_me.labels import MODALITIES, REGIONS
+from fedpac_me.model.controls import give_controls
 from fedpac_me.model.embeddings import CONTRAST_LEVELS, RegionEmbedder
 from fedpac_me.model.experts import Speaker, give_experts
+from fedpac_me.model.own import OwnHead, is_own
 from fedpac_me.model.router import Router, Routing
 
 _FOREGROUND_PRIOR_LOGIT = -2.0
@@ -53,10 +55,14 @@ class SegmentationNet(nn.Module):
         _drop_batch_counters(self)
         if config.experts > 1 or config.adapter_rank or config.own == "all":
             give_experts(self.backbone, config, self._speaker, self.backbone.convInit)
-        self.own = OwnHead() if config.own != "nothing" else None
+        self.own: nn.Module | None = OwnHead() if config.own in ("head", "all") else None
+        if config.own == "last_layer":
+            self.own, self.backbone.conv_final = self.backbone.conv_final, nn.Identity()
         self.router = Router(config.experts, whole.router) if config.experts > 1 else None
         contrast = whole.contrast
         self.embedder = RegionEmbedder(_coarsest_channels(config), contrast.dimension) if contrast.active else None
+        if whole.algorithm.name == "scaffold":
+            give_controls(self)
 
     def forward(self, image: torch.Tensor, present: torch.Tensor, routes: Sequence[Routing] | None = None):
         """Logits (BCDHW, channels as ``REGIONS``) of ``image`` (BCDHW, channels as ``MODALITIES``).
@@ -126,18 +132,6 @@ class SegmentationNet(nn.Module):
         return image * there + stand_in * (1 - there)
 
 
-class OwnHead(nn.Module):
-    """What a hospital adds to the last layer's bias: how likely each region is among its patients."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(len(REGIONS)))
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits (BCDHW), shifted."""
-        return logits + self.bias.to(logits.dtype)[None, :, None, None, None]
-
-
 def build_model(config: Config) -> SegmentationNet:
     """A freshly initialised network; the same seed gives the same bytes and touches no global state."""
     with torch.random.fork_rng(devices=[]):
@@ -145,26 +139,9 @@ def build_model(config: Config) -> SegmentationNet:
         return SegmentationNet(config)
 
 
-def is_own(name: str) -> bool:
-    """Whether the tensor ``name`` is a hospital's own and never travels."""
-    return "own" in name.split(".")
-
-
 def shared_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """What travels: parameters and buffers but a hospital's own."""
     return {name: value for name, value in model.state_dict().items() if not is_own(name)}
-
-
-def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What stays with the hospital; empty where the method has no such part."""
-    return {name: value for name, value in model.state_dict().items() if is_own(name)}
-
-
-def set_own_state(model: nn.Module, kept: Mapping[str, torch.Tensor] | None) -> None:
-    """Give the network what a hospital kept, or zeros, as at one that never trained."""
-    with torch.no_grad():
-        for name, value in own_state(model).items():
-            value.copy_(kept[name]) if kept is not None else value.zero_()
 
 
 def get_weights(model: nn.Module) -> dict[str, np.ndarray]:

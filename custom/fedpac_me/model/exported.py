@@ -17,6 +17,7 @@ from fedpac_me.errors import InputError
 from fedpac_me.federation.keys import CLIP
 from fedpac_me.labels import MODALITIES, REGIONS
 from fedpac_me.model.backbone import SegmentationNet, build_model
+from fedpac_me.model.controls import drop_controls
 from fedpac_me.model.gate import SOFTNESS
 from fedpac_me.model.router import Router
 from fedpac_me.storage import atomic_path
@@ -86,6 +87,7 @@ def export_program(model: SegmentationNet, config: Config) -> torch.export.Expor
     # Tracing leaves its own tensors in whatever network it runs through, so it gets one that nobody uses afterwards.
     traced = build_model(config).eval()
     traced.load_state_dict(model.state_dict())
+    drop_controls(traced)
     edge = config.data.crop
     # Two windows: torch.export takes a batch of one for a constant.
     windows = torch.zeros(2, len(MODALITIES), edge, edge, edge)
