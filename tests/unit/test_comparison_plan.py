@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from made_up_comparison import data_set, method
@@ -19,6 +20,8 @@ from fedpac_me.comparison.plan import IDENTITY_FILE, plan_runs, stale_lines
 from fedpac_me.config import load_config
 from fedpac_me.errors import InputError
 
+VARIANTS = Path(__file__).parents[1] / "benchmarks/variants"
+
 
 def test_methods_are_files_of_app_configs_ablations_and_paths(tmp_path):
     own = method(tmp_path, "mine").path
@@ -26,6 +29,11 @@ def test_methods_are_files_of_app_configs_ablations_and_paths(tmp_path):
     assert [found.name for found in methods] == ["fedavg", "without_mpa", "without_own", "mine"]
     assert {found.config.federation.rounds for found in methods} == {3}
     assert methods[0].with_seed(7).seed == 7 and methods[0].with_seed(7).federation.rounds == 3
+
+
+def test_the_variants_that_were_measured_are_methods():
+    files = sorted(VARIANTS.glob("*.json"))
+    assert [method.name for method in load_methods(list(map(str, files)))] == [path.stem for path in files] != []
 
 
 def test_a_budget_is_times_a_methods_own_rounds():
@@ -52,12 +60,11 @@ def test_compute_counts_all_sites_and_one_where_cases_are_pooled():
 def hospitals(tmp_path):
     root = tmp_path / "first" / "hospitals"
     for site in ("a", "b"):
-        for number in range(3):
-            write_case(root / site, f"{site}_{number}", edge=16, seed=number)
-        ids = [f"{site}_{number}" for number in range(3)]
-        (root / site / "splits.json").write_text(
-            json.dumps({"train": ids[:1], "validation": ids[1:2], "test": ids[2:]})
-        )
+        ids = [f"{site}_{number}" for number in range(4)]
+        for number, case in enumerate(ids):
+            write_case(root / site, case, edge=16, seed=number)
+        split = {"train": ids[:2], "validation": ids[2:3], "test": ids[3:]}
+        (root / site / "splits.json").write_text(json.dumps(split))
     return root
 
 
@@ -79,7 +86,16 @@ def test_data_is_known_by_content_wherever_it_lies(hospitals, tmp_path):
 def test_sites_and_their_cases_are_counted(hospitals):
     with opened([hospitals]) as (found,):
         assert found.name == "hospitals" and found.training_sites == 2
-        assert found.facts["sites"]["a"] == {"role": "train", "train": 1, "validation": 1, "test": 1}
+        assert found.facts["sites"]["a"] == {"role": "train", "train": 2, "validation": 1, "test": 1}
+
+
+def test_sites_may_train_on_fewer_cases_and_that_is_other_data(hospitals):
+    with opened([hospitals], train_cases=1) as (few,):
+        assert [site["train"] for site in few.sites.values()] == [1, 1]
+        assert [site["test"] for site in few.sites.values()] == [1, 1]
+        assert few.hash != hash_at(hospitals)
+    with opened([hospitals], train_cases=9) as (all_of_them,):
+        assert all_of_them.hash == hash_at(hospitals)
 
 
 def test_data_that_cannot_be_compared_on_is_refused(hospitals, tmp_path):

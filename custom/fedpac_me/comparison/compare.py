@@ -61,8 +61,8 @@ def dry_run(request: Request) -> str:
     missing = [phantom for phantom in request.phantoms if not phantom.written]
     there = [source for source in request.sources if source not in [phantom.folder for phantom in missing]]
     with opened(there, request.train_cases) as data:
-        planned = plan_runs(methods, [*data, *(phantom.expected() for phantom in missing)], request.seeds, request.out)
-        return plan_text(planned)
+        expected = [phantom.expected(request.train_cases) for phantom in missing]
+        return plan_text(plan_runs(methods, [*data, *expected], request.seeds, request.out))
 
 
 def compare(request: Request, tell: Tell) -> bool:

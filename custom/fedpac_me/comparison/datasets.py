@@ -84,9 +84,11 @@ class Phantom:
             tell(f"Writing the phantom of seed {self.seed} to {self.folder} ...")
             write_phantom(self.folder, size=self.size, seed=self.seed)
 
-    def expected(self) -> DataSet:
+    def expected(self, train_cases: int | None = None) -> DataSet:
         """What will be there; without a hash, since nothing of it has been seen yet."""
         sites = {one.name: {"role": one.role, **dict(zip(PARTS, one.cases, strict=True))} for one in HOSPITALS}
+        if train_cases is not None:
+            sites = {name: site | {"train": min(site["train"], train_cases)} for name, site in sites.items()}
         return DataSet(self.folder.name, self.folder, sites, NOT_WRITTEN)
 
 

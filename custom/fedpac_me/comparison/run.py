@@ -73,6 +73,7 @@ def execute(task: Task, round_closed: Callable[[str], None]) -> None:
             outcome = run_federation(config, root, work, round_closed)
         _drop_working_files(work)
         _write(work, task, config, outcome, time.monotonic() - start)
+        shutil.rmtree(task.folder, ignore_errors=True)  # where somebody has taken its identity away
         os.replace(work, task.folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
