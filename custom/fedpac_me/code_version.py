@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -32,10 +32,17 @@ def skew(where: str, job: Mapping[str, str]) -> str | None:
     )
 
 
-def hash_of(package: Path) -> str:
-    """Hash of a package's sources. What FLARE or Python puts beside them, such as signatures, does not count."""
+def hash_of(package: Path, without: Collection[str] = ()) -> str:
+    """Hash of a package's sources. What FLARE or Python puts beside them, such as signatures, does not count.
+
+    ``without`` names folders of the package that do not count either.
+    """
     digest = hashlib.sha256()
-    sources = [path for path in package.rglob("*") if path.suffix in _SOURCES and path.is_file()]
+    sources = [
+        path
+        for path in package.rglob("*")
+        if path.suffix in _SOURCES and path.is_file() and path.relative_to(package).parts[0] not in without
+    ]
     for path in sorted(sources, key=lambda path: path.relative_to(package).as_posix()):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())

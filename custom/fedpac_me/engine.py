@@ -7,7 +7,7 @@ For research and comparisons, where starting six processes a run is what takes t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.style import STYLE
 from fedpac_me.errors import InputError
+from fedpac_me.evaluation.run_record import FINAL_MODEL
 from fedpac_me.federation.keys import KeySearch, RouterKeys
 from fedpac_me.federation.ledger import Ledger
 from fedpac_me.federation.progress import round_line
@@ -33,11 +34,22 @@ Tamper = Callable[[str, SiteUpdate], SiteUpdate]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run comes to: the final model, the ledger, and per site what ``Site.evaluate`` says of the model."""
+    """What a run comes to.
+
+    Attributes:
+        weights: the final model; the first one where nothing is shared.
+        ledger: its rounds.
+        evaluations: per site what ``Site.evaluate`` says of the final model; empty where nothing is shared.
+        local_evaluations: the same of each model that a site trained for itself, by that site; see
+            ``Site.local_weights``.
+        validations: mean Dice on each training site's validation cases under the model that is judged there at the end.
+    """
 
     weights: Weights
     ledger: Ledger
     evaluations: dict[str, dict[str, Any]]
+    local_evaluations: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    validations: dict[str, float] = field(default_factory=dict)
 
 
 def run_federation(
@@ -74,7 +86,22 @@ def run_federation(
         weights = {**weights, **{name: weights[name] + step for name, step in result.diff.items()}}
         ledger.add(result.record)
         progress(round_line(result.record, config.federation.rounds, result.record.seconds))
-    return Outcome(weights, ledger, {site.name: site.evaluate(weights, "final") for site in sites})
+    return _judged(config, sites, weights, ledger)
+
+
+def _judged(config: Config, sites: list[Site], weights: Weights, ledger: Ledger) -> Outcome:
+    """Every model at every site, and at last the one that is the site's: that is at hand when the site validates."""
+    locals_ = {site.name: own for site in sites if (own := site.local_weights()) is not None}
+    shared = {} if config.federation.share == "nothing" else {FINAL_MODEL: weights}
+    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in (*locals_, *shared)}
+    validations = {}
+    for site in sites:
+        last = FINAL_MODEL if shared else site.name
+        for name, model in sorted((locals_ | shared).items(), key=lambda item: (item[0] == last, item[0])):
+            found[name][site.name] = site.evaluate(model, name)
+        if site.role == "train" and site.split.validation:
+            validations[site.name] = site.validation()["dice_mean"]
+    return Outcome(weights, ledger, found.pop(FINAL_MODEL, {}), found, validations)
 
 
 def first_weights(config: Config, sites: list[Site]) -> Weights:

@@ -6,7 +6,19 @@ from fedpac_me.cli import main
 
 
 @pytest.mark.parametrize(
-    "command", ["phantom", "split", "check-data", "predict", "export", "evaluate", "significance", "report"]
+    "command",
+    [
+        "phantom",
+        "split",
+        "check-data",
+        "predict",
+        "export",
+        "evaluate",
+        "significance",
+        "report",
+        "compare",
+        "headline",
+    ],
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

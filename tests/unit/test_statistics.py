@@ -12,6 +12,7 @@ from fedpac_me.errors import InputError
 from fedpac_me.evaluation.report import write_report
 from fedpac_me.evaluation.statistics import (
     bootstrap,
+    bootstrap_runs,
     compare,
     comparison_table,
     difference,
@@ -44,6 +45,33 @@ def test_an_interval_has_the_width_that_theory_gives():
     values = np.random.default_rng(0).normal(0, 1, 400)
     found = bootstrap({("a", number): float(value) for number, value in enumerate(values)})
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
+
+
+def test_seeds_are_drawn_again_too_and_cases_the_same_for_all_of_them():
+    # One case: only seeds vary. Both the first, one of each, both the second: chances 1/4, 1/2, 1/4.
+    one_case = [[{("a", 1): 0.2}, {("a", 1): 0.6}]]
+    found = bootstrap_runs(one_case)
+    assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.4, 0.6))
+    # Two seeds that agree: the interval is that of one, as only cases vary.
+    assert bootstrap_runs([[TWO_SITES, TWO_SITES]]).high == pytest.approx(bootstrap(TWO_SITES).high)
+
+
+def test_federations_stay_and_count_alike():
+    found = bootstrap_runs([[{("a", 1): 0.2}], [{("a", 1): 0.4}, {("a", 1): 0.4}]])
+    assert (found.low, found.mean, found.high) == pytest.approx((0.3, 0.3, 0.3))
+
+
+def test_an_interval_over_seeds_has_the_width_that_theory_gives():
+    rng = np.random.default_rng(0)
+    effects = rng.normal(0, 1, 200)
+    runs = [{("a", case): float(effect) for case in range(20)} for effect in effects]
+    found = bootstrap_runs([runs])
+    assert found.high - found.low == pytest.approx(2 * 1.96 * effects.std() / np.sqrt(200), rel=0.05)
+
+
+def test_runs_of_one_federation_hold_the_same_cases():
+    with pytest.raises(InputError, match="only one of the two"):
+        bootstrap_runs([[TWO_SITES, {("a", 1): 0.5}]])
 
 
 def test_the_paired_test_by_hand():

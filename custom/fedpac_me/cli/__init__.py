@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from fedpac_me import __version__
-from fedpac_me.cli import data, model, results
+from fedpac_me.cli import compare, data, model, results
 from fedpac_me.errors import exit_code
 
 
@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
         results.add_evaluate,
         results.add_significance,
         results.add_report,
+        compare.add_compare,
+        compare.add_headline,
     ):
         add(commands)
     return parser

@@ -37,10 +37,15 @@ def write_report(run: Path) -> Path:
     record = read_run(Path(run))
     report = build_report(record)
     page = render_page(record, report)
-    _write_cases(record, record.folder / CSV_NAME)
-    write_json(record.folder / JSON_NAME, report)
+    write_figures(record, report)
     write_text(record.folder / HTML_NAME, page)
     return record.folder / HTML_NAME
+
+
+def write_figures(record: RunRecord, report: Mapping[str, Any]) -> None:
+    """``report.json`` and ``cases.csv`` alone: what programs read."""
+    _write_cases(record, record.folder / CSV_NAME)
+    write_json(record.folder / JSON_NAME, report)
 
 
 def build_report(record: RunRecord) -> dict[str, Any]:

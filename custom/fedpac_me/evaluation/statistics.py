@@ -58,13 +58,51 @@ def bootstrap(
 
     The sites stay as they are: it says how sure the mean is for these hospitals, not for others.
     """
+    return bootstrap_runs([[scores]], confidence, repetitions, seed)
+
+
+def bootstrap_runs(
+    federations: Sequence[Sequence[Mapping[CaseKey, float]]],
+    confidence: float = 0.95,
+    repetitions: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of the mean over several runs: over a federation's training seeds, then over federations.
+
+    In every repetition a federation's seeds are drawn again, and the cases within each of its sites; all the seeds
+    drawn are judged on the same cases. Federations and sites stay as they are. With one seed there is nothing to draw:
+    the interval then lacks what another seed would change.
+
+    Args:
+        federations: one entry a data set; in it the same cases under the network of each training seed.
+        confidence: share of the repetitions that the interval holds.
+        repetitions: how often is drawn.
+        seed: of the drawing.
+
+    Raises:
+        InputError: the runs of one federation hold different cases.
+    """
     rng = np.random.default_rng(seed)
-    sites = [
-        values[rng.integers(len(values), size=(repetitions, len(values)))].mean(1)
-        for values in _by_site(scores).values()
-    ]
-    low, high = np.quantile(np.mean(sites, axis=0), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(mean_over_sites(scores), float(low), float(high))
+    drawn = [_repeated(runs, rng, repetitions) for runs in federations]
+    low, high = np.quantile(np.mean(drawn, axis=0), [(1 - confidence) / 2, (1 + confidence) / 2])
+    mean = np.mean([np.mean([mean_over_sites(scores) for scores in runs]) for runs in federations])
+    return Interval(float(mean), float(low), float(high))
+
+
+def _repeated(runs: Sequence[Mapping[CaseKey, float]], rng: np.random.Generator, repetitions: int) -> np.ndarray:
+    """The mean over sites and seeds of one federation in every repetition."""
+    for other in runs[1:]:
+        difference(runs[0], other)
+    by_site = [np.stack(values) for values in zip(*(_by_site(scores).values() for scores in runs), strict=True)]
+    # How often each seed is drawn; a single one needs no drawing.
+    counts = rng.multinomial(len(runs), [1 / len(runs)] * len(runs), size=repetitions) if len(runs) > 1 else None
+    sites = []
+    for values in by_site:
+        weighted = values if counts is None else counts @ values / len(runs)
+        cases = rng.integers(values.shape[1], size=(repetitions, values.shape[1]))
+        rows = 0 if counts is None else np.arange(repetitions)[:, None]
+        sites.append(weighted[rows, cases].mean(1))
+    return np.mean(sites, axis=0)
 
 
 def difference(one: Mapping[CaseKey, float], other: Mapping[CaseKey, float]) -> dict[CaseKey, float]:

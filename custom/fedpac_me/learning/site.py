@@ -121,7 +121,8 @@ class Site:
         start = time.monotonic()
         state = SiteState.load(self._states, self.device, before=round_number)
         self._receive(weights, state)
-        metrics = self._validate(round_number, should_stop)
+        validates = round_number % self.config.evaluation.validation_every == 0
+        metrics = self.validation(should_stop) if validates else {}
         if not self.trains:
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
         experts = self._experts_of_cases()
@@ -179,6 +180,15 @@ class Site:
             return load_local_model(self._states)
         state = SiteState.load(self._states, torch.device("cpu"))
         return {name: value.numpy() for name, value in state.weights.items()} if state is not None else None
+
+    def validation(self, should_stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+        """Mean Dice of the model at hand over the validation cases; empty where there are none."""
+        cases = self.split.validation
+        if not cases:
+            return {}
+        found = (self.readable.load(case, cases, self._scans.load) for case in cases)
+        scans = (prepared.scan for prepared in found if prepared is not None)
+        return mean_dice((self._predict(s, should_stop, self._route(s)).labels[s.box], s.labels) for s in scans)
 
     @property
     def crops(self) -> TrainingCrops:
@@ -260,15 +270,6 @@ class Site:
         algorithm = self.trainer.algorithm
         weights = self.trainer.model.state_dict() if self._keeps_own_model else algorithm.own_weights()
         SiteState(self.trainer.optimizer.state_dict(), weights, algorithm.kept()).save(self._states, round_number)
-
-    def _validate(self, round_number: int, should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Mean Dice of the model at hand over the validation cases, in the rounds that validate."""
-        if round_number % self.config.evaluation.validation_every or not self.split.validation:
-            return {}
-        cases = self.split.validation
-        found = (self.readable.load(case, cases, self._scans.load) for case in cases)
-        scans = (prepared.scan for prepared in found if prepared is not None)
-        return mean_dice((self._predict(s, should_stop, self._route(s)).labels[s.box], s.labels) for s in scans)
 
     def _load(self, case: Case) -> Scan:
         data = self.config.data

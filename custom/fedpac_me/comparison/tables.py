@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``comparison.json``: every figure of a comparison, from the runs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean, pstdev
+from typing import Any
+
+from fedpac_me.comparison import cost, significance
+from fedpac_me.comparison.figures import SEEN, UNSEEN, RunFigures
+from fedpac_me.comparison.identity import run_code
+from fedpac_me.comparison.methods import Method
+from fedpac_me.comparison.plan import PlannedRun
+from fedpac_me.evaluation.lesions import LESION_DEFINITION
+from fedpac_me.evaluation.metrics import CONVENTION
+from fedpac_me.evaluation.summary import LABEL_FIGURES, average, site_order
+from fedpac_me.evaluation.surface import HD95_DEFINITION
+from fedpac_me.hardware import machine
+
+SCHEMA = 1
+CHOICE = (
+    "Settings may be chosen by the validation Dice, which no test case enters; every other figure is of the final "
+    "model on test cases, which nothing is chosen by."
+)
+SITES_COUNT_ALIKE = (
+    "Means are over cases of a site, then over sites, then over runs; the worst site is that of each run. ± is the "
+    "standard deviation over runs."
+)
+
+
+def build_comparison(
+    planned: Sequence[PlannedRun], runs: Sequence[RunFigures], failures: Mapping[str, str], reference: str
+) -> dict[str, Any]:
+    """Everything that the page and the tables show; a figure that does not exist is ``None``.
+
+    Args:
+        planned: every run of the comparison.
+        runs: those that are there.
+        failures: why others are not, by the name of their folder.
+        reference: the method that the others are tested against.
+    """
+    methods = list({run.method.name: run.method for run in planned}.values())
+    data = list({run.data.name: run.data for run in planned}.values())
+    by_method = {method.name: [run for run in runs if run.method == method.name] for method in methods}
+    compute, about_compute = cost.compute(methods, data, reference)
+    equal = cost.at_equal_time(by_method)
+    found = significance.paired_tests(by_method, reference)
+    seeds = sorted({run.seed for run in planned})
+    return {
+        "schema": SCHEMA,
+        "reference": reference,
+        "target": cost.TARGET if cost.TARGET in by_method else None,
+        "seeds": seeds,
+        "data": {one.name: one.facts for one in data},
+        "code": run_code(),
+        "hardware": machine(),
+        "methods": {
+            method.name: {
+                **_described(method),
+                "compute": compute[method.name],
+                **_scored(by_method[method.name]),
+                "to_target": cost.time_to_target(by_method[method.name], by_method.get(cost.TARGET, ())),
+                "at_equal_time": equal[method.name],
+                "failed": _failed(method.name, planned, failures),
+            }
+            for method in methods
+        },
+        "nothing": _nothing(runs),
+        "tests": found,
+        "sentences": [*significance.sentences(found, reference), *about_compute, *_missing(planned, failures)],
+        "definitions": [
+            CHOICE, SITES_COUNT_ALIKE, f"{CONVENTION}.", f"{HD95_DEFINITION}.", f"{LESION_DEFINITION}.",
+            significance.WHAT_IS_DRAWN, *([significance.ONE_SEED] if len(seeds) == 1 else []),
+            significance.WHAT_IS_TESTED, cost.resolution(methods), cost.WHAT_SECONDS_ARE,
+        ],
+    }  # fmt: skip
+
+
+def site_rows(runs: Sequence[RunFigures]) -> list[dict[str, Any]]:
+    """One row for every run and site: what its summary says, flat."""
+    rows = []
+    for run in runs:
+        for site, summary in run.report["sites"].items():
+            row: dict[str, Any] = {"method": run.method, "data": run.data, "seed": run.seed, "site": site}
+            row |= {"role": summary["role"], "cases": summary["cases"]}
+            for figure in LABEL_FIGURES:
+                row |= _flat(figure, summary[figure])
+            rows.append(row)
+    return rows
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {key: leaf for part, inner in value.items() for key, leaf in _flat(f"{name}_{part}", inner).items()}
+
+
+def _described(method: Method) -> dict[str, Any]:
+    return {"title": method.config.title, "file": method.path.name, "rounds": method.config.federation.rounds}
+
+
+def _scored(runs: Sequence[RunFigures]) -> dict[str, Any]:
+    """Figures of one method over its runs."""
+    return {
+        "runs": [_run(run) for run in runs],
+        "dice": {
+            "validation": _spread([run.validation for run in runs]),
+            SEEN: _spread([_dice(run.report["mean"]) for run in runs]),
+            "worst": _spread([_dice(run.report["worst_site"]) for run in runs]),
+            UNSEEN: _spread([_dice(run.report["unseen"]) for run in runs]),
+        },
+        "intervals": {sites: significance.interval(runs, sites) for sites in (SEEN, UNSEEN)},
+        SEEN: _averaged([run.report["mean"] for run in runs]),
+        UNSEEN: _averaged([run.report["unseen"] for run in runs]),
+        "sites": _sites(runs),
+        "unseen_by_protocol": _by_protocol(runs),
+        "bytes_up": _mean([run.bytes_up for run in runs]),
+        "bytes_down": _mean([run.bytes_down for run in runs]),
+        "seconds": _mean([run.seconds for run in runs]),
+        "curve": _curve(runs),
+    }
+
+
+def _run(run: RunFigures) -> dict[str, Any]:
+    worst = run.report["worst_site"]
+    return {
+        "data": run.data,
+        "seed": run.seed,
+        "folder": run.folder,
+        "config_hash": run.config_hash,
+        "model_hash": run.model_hash,
+        "rounds": run.rounds,
+        "seconds": run.seconds,
+        "bytes_up": run.bytes_up,
+        "bytes_down": run.bytes_down,
+        "validation_dice": run.validation,
+        "test_dice": {
+            SEEN: _dice(run.report["mean"]),
+            "worst": _dice(worst),
+            "worst_site": worst["site"] if worst else None,
+            UNSEEN: _dice(run.report["unseen"]),
+        },
+        "curve": [asdict(point) for point in run.curve],
+    }
+
+
+def _sites(runs: Sequence[RunFigures]) -> dict[str, dict[str, Any]]:
+    """By data set and site, averaged over seeds."""
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for run in runs:
+        for site, summary in run.report["sites"].items():
+            found.setdefault(run.data, {}).setdefault(site, []).append(summary)
+    return {
+        data: {
+            site: {"role": summaries[0]["role"], "cases": summaries[0]["cases"], **average(summaries)}
+            for site, summaries in sorted(sites.items(), key=lambda item: site_order(item[0]))
+        }
+        for data, sites in found.items()
+    }
+
+
+def _by_protocol(runs: Sequence[RunFigures]) -> dict[str, float]:
+    names = sorted({name for run in runs for name in run.protocols})
+    return {name: fmean(run.protocols[name] for run in runs if name in run.protocols) for name in names}
+
+
+def _curve(runs: Sequence[RunFigures]) -> list[dict[str, float]]:
+    """Mean over runs at each number of rounds that all of them measured."""
+    by_rounds = [{point.rounds: point for point in run.curve} for run in runs if run.curve]
+    common = sorted(set.intersection(*map(set, by_rounds))) if by_rounds else []
+    return [
+        {
+            "rounds": rounds,
+            "seconds": fmean(points[rounds].seconds for points in by_rounds),
+            "dice": fmean(points[rounds].dice for points in by_rounds),
+        }
+        for rounds in common
+    ]
+
+
+def _nothing(runs: Sequence[RunFigures]) -> dict[str, Any]:
+    """What a prediction without any tumour scores on the same test cases: Dice and voxel accuracy."""
+    groups = {SEEN: [run.report["mean"] for run in runs], UNSEEN: [run.report["unseen"] for run in runs]}
+    averaged = {sites: _averaged(found) for sites, found in groups.items()}
+    worst = [
+        min(site["null_predictor"]["dice"]["mean"] for site in trained)
+        for run in runs
+        if (trained := [site for site in run.report["sites"].values() if site["role"] == "train"])
+    ]
+    return {
+        **{sites: found["null_predictor"] if found else None for sites, found in averaged.items()},
+        "worst": _mean(worst),
+    }
+
+
+def _failed(method: str, planned: Sequence[PlannedRun], failures: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"data": run.data.name, "seed": run.seed, "reason": failures[run.folder.name]}
+        for run in planned
+        if run.method.name == method and run.folder.name in failures
+    ]
+
+
+def _missing(planned: Sequence[PlannedRun], failures: Mapping[str, str]) -> list[str]:
+    return [f"{run.title} failed and is in no figure: {failures[run.folder.name]}" for run in planned
+            if run.folder.name in failures]  # fmt: skip
+
+
+def _averaged(groups: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    known = [group for group in groups if group]
+    if not known:
+        return None
+    return {"sites": known[0]["sites"], "cases": known[0]["cases"], **average(known)}
+
+
+def _dice(summary: Mapping[str, Any] | None) -> float | None:
+    return summary["dice"]["mean"] if summary else None
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
+    known = [value for value in values if value is not None]
+    return {"mean": fmean(known), "sd": pstdev(known), "runs": len(known)} if known else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three files of a comparison, and the table that a terminal shows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedpac_me.comparison.figures import SEEN, UNSEEN, read_figures
+from fedpac_me.comparison.page import render_page
+from fedpac_me.comparison.plan import PlannedRun
+from fedpac_me.comparison.tables import build_comparison, site_rows
+from fedpac_me.errors import InputError
+from fedpac_me.storage import atomic_path, write_json, write_text
+
+HTML_NAME, JSON_NAME, CSV_NAME = "comparison.html", "comparison.json", "comparison.csv"
+
+
+def write_comparison(
+    out: Path, planned: Sequence[PlannedRun], failures: Mapping[str, str], reference: str
+) -> dict[str, Any]:
+    """Write ``comparison.html``, ``.json`` and ``.csv`` into ``out``, each atomically, from the runs that are there.
+
+    Returns:
+        What the JSON holds.
+
+    Raises:
+        InputError: no run is there, or the folder of one is damaged.
+    """
+    runs = [read_figures(run) for run in planned if run.done]
+    if not runs:
+        reasons = " ".join(sorted(set(failures.values())))
+        raise InputError(f"No run has ended well, so there is nothing to compare. {reasons}".strip())
+    comparison = build_comparison(planned, runs, failures, reference)
+    page = render_page(comparison)
+    _write_rows(out / CSV_NAME, site_rows(runs))
+    write_json(out / JSON_NAME, comparison)
+    write_text(out / HTML_NAME, page)
+    return comparison
+
+
+def text_table(comparison: Mapping[str, Any]) -> str:
+    """Mean Dice of every method for a terminal, and the sentences below it."""
+    rows = [("method", "runs", "validation", "seen", "worst seen", "unseen", "MB up", "seconds")]
+    for name, method in comparison["methods"].items():
+        dice = [_spread(method["dice"][column]) for column in ("validation", SEEN, "worst", UNSEEN)]
+        up, seconds = method["bytes_up"], method["seconds"]
+        cost = ("-", "-") if seconds is None else (f"{up / 1e6:.1f}", f"{seconds:.0f}")
+        failed = f" ({len(method['failed'])} failed)" if method["failed"] else ""
+        rows.append((name, f"{len(method['runs'])}{failed}", *dice, *cost))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, *comparison["sentences"]])
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+
+
+def _spread(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found['mean']:.3f}" + (f" ± {found['sd']:.3f}" if found["runs"] > 1 else "")
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
