@@ -54,21 +54,23 @@ def test_a_growing_log_is_told_once():
 def test_the_log_is_read_when_a_round_or_the_training_has_ended_or_an_update_was_refused():
     one, two = ROUND.format(1), ROUND.format(2)
     refusal = "2026-01-01 10:00:01,000 - ExpertWiseAggregator - WARNING - Update of site-1 refused: it is late"
-    logs = ["", one, f"{one}\n{refusal}", f"{one}\n{refusal}\n{two}", f"{one}\n{refusal}\n{two}"]
+    logs = ["", one, one, f"{one}\n{refusal}", f"{one}\n{refusal}\n{two}", f"{one}\n{refusal}\n{two}"]
     stats = [
-        figures(0, 0),
-        figures(0, 1),
-        figures(1, 0),
+        figures(1, 0),  # asked for when the first round was told
         figures(1, 1),
         figures(1, 1, rejected=1),
         figures(1, 2, rejected=1),
         figures(1, 2, rejected=1, workflow="evaluation"),
         figures(1, 2, rejected=1, workflow="evaluation"),
+        JobNotRunning(),
     ]
     session = Session(logs, stats)
-    assert told(session, 8) == ["round 1/2", "Update of site-1 refused: it is late", "round 2/2"]
-    assert len(session.logs) == 1  # left for the end of the job
-    assert told(session, 1) == ["round 1/2", "Update of site-1 refused: it is late", "round 2/2"]
+    lines = []
+    progress = JobProgress(session, "id", lines.append)
+    left = [progress.look() and len(session.logs) for _ in range(9)]
+    assert left == [5, 4, 3, 3, 2, 2, 1, 1, 0]
+    assert lines == ["round 1/2", "Update of site-1 refused: it is late", "round 2/2"]
+    assert session.stats == []
 
 
 def test_who_may_not_read_the_log_gets_the_figures_as_they_change():

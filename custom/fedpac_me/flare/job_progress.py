@@ -40,8 +40,8 @@ class JobProgress:
 
     FLARE's standard policy lets nobody but the project admin read a job's log. All roles see figures of the running
     round, without the sites' names: whoever may not read the log is told whenever these have changed. They are small,
-    while FLARE 2.9.0 sends up to 5 MiB of log and can be asked for no less: so the log is read when they say that a
-    round or a workflow has ended or an update was refused, and while there are none, before and after the job runs.
+    while FLARE 2.9.0 sends up to 5 MiB of log and can be asked for no less: so, after the first round, the log is read
+    when they say that a round or a workflow has ended or an update was refused, and once more when the job is over.
     """
 
     def __init__(self, session: Session, job_id: str, say: Callable[[str], None]) -> None:
@@ -55,11 +55,10 @@ class JobProgress:
 
     def look(self, *_: Any) -> bool:
         """Tell what is new; true, as FLARE's monitor wants it from a callback that wishes to go on."""
-        stats = self._stats()
         if self._may_read_log:
-            self._tell_log(_stage(stats))
+            self._tell_log()
         if not self._may_read_log:
-            self._tell_figures(stats.get(_FIGURES, {}))
+            self._tell_figures()
         return True
 
     def reason(self, meta: dict[str, Any]) -> str:
@@ -78,8 +77,10 @@ class JobProgress:
         told = [why] if why else (meta.get(JobMetaKey.SCHEDULE_HISTORY.value) or [])[-1:]
         return "; ".join([*told, *failed]) or "The server gives no reason."
 
-    def _tell_log(self, stage: tuple | None) -> None:
+    def _tell_log(self) -> None:
         """Tell the log's new lines, unless the job is where it was when they were told last."""
+        # For the figures of a job that is still starting, FLARE's server waits up to 5 s with its engine locked.
+        stage = _stage(self._stats()) if self._told else None
         if stage is not None and stage == self._told_at:
             return
         log = self._log()
@@ -110,7 +111,8 @@ class JobProgress:
             # Stats exist while a job runs; FLARE does not agree with itself how to say that it does not.
             return {}
 
-    def _tell_figures(self, figures: dict[str, Any]) -> None:
+    def _tell_figures(self) -> None:
+        figures = self._stats().get(_FIGURES, {})
         if figures.get("accepted") or figures.get("rejected"):
             line = figures_line(figures)
             if line != self._last_line:

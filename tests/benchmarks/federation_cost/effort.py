@@ -17,7 +17,7 @@ class Effort:
     rounds: int = 10
     sizes: tuple[str, ...] = ("0.3 M", "4.8 M")
     memory_rounds: int = 200
-    warm_up_rounds: int = 20
+    warm_up_rounds: int = 40
     clients: tuple[int, ...] = (5, 20, 50)
     client_sizes: tuple[str, ...] = ("0.3 M", "4.8 M", "29.6 M")
     client_rounds: int = 4
