@@ -18,7 +18,7 @@ import pytest
 
 from broken_files import file, put, voxels
 from cases import save, write_case
-from fedpac_me.flare.processes import end_processes, processes_of
+from fedpac_me.flare.processes import processes_of
 from flare_tools import MARK, run_command
 from poc_tools import Federation, free_port
 from search import files_with
@@ -70,8 +70,8 @@ def federation(tmp_path_factory, troubled):
         assert up.code == 0, up.out + up.err
         yield made
     finally:
-        end_processes(made.poc.workspace)
-    assert processes_of(made.poc.workspace) == []
+        down = made.script("down")
+    assert (down.code, processes_of(made.poc.workspace)) == (0, []), down.out + down.err
 
 
 @pytest.fixture(scope="module")

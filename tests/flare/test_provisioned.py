@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from fedpac_me.data.site_sample import sample_settings
-from fedpac_me.flare.processes import end_processes, processes_of
+from fedpac_me.flare.processes import processes_of
 from poc_tools import Federation, free_port
 
 HERE = ["--work", "build/poc"]
@@ -29,7 +29,7 @@ def rehearsal(made):
     """What ``rehearse.sh`` printed; up while the tests of this file run."""
     done = made.script("rehearse", *HERE)
     yield done
-    end_processes(made.poc.workspace)
+    made.script("down", *HERE)
     assert processes_of(made.poc.workspace) == []
 
 
