@@ -128,7 +128,10 @@ def test_what_no_longer_holds_is_not_reused_and_said(tmp_path):
     (again,) = plan_runs([method(tmp_path, "one", learning={"batch": 3})], [data_set()], [0], tmp_path)
     assert not again.done
     (line,) = stale_lines([again])
-    assert line.startswith(f"Not reused: {run.folder.name}; the configuration and the code is another.")
+    made = "it was made with another configuration and other code"
+    assert line.startswith(f"Not reused: {run.folder.name}, since {made}.")
+    (run.folder / IDENTITY_FILE).write_text("{")
+    assert "since its identity.json cannot be read." in stale_lines([again])[0]
 
 
 def test_the_code_of_a_run_leaves_out_what_no_figure_comes_from(tmp_path):
@@ -166,6 +169,7 @@ def test_a_dry_run_lists_runs_and_writes_nothing(tmp_path, capsys):
     assert "phantom-0: 145 cases of 5 sites (data not written yet)" in printed
     assert "  site-5  evaluate      0           0    20" in printed
     assert printed.count("\nto do  ") == 8 and printed.endswith("8 runs, 0 done, 8 to do.\n")
+    assert "\nto do  fedavg, phantom-0, seed 0\n" in printed
     assert not list(tmp_path.iterdir())
 
 

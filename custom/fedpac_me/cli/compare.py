@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -76,7 +77,11 @@ def _compare(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(dry_run(request))
         return 0
-    return 0 if compare(request, lambda line: print(line, flush=True)) else 1
+    try:
+        return 0 if compare(request, lambda line: print(line, flush=True)) else 1
+    except KeyboardInterrupt:
+        print("Stopped. What is finished is kept; the same command does the rest.", file=sys.stderr)
+        return 130
 
 
 def _headline(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedpac_me.comparison.datasets import DataSet
+from fedpac_me.comparison.datasets import NOT_WRITTEN, DataSet
 from fedpac_me.comparison.identity import digest, run_code
 from fedpac_me.comparison.methods import Method, compute_of
 from fedpac_me.config import Config
@@ -18,7 +18,7 @@ from fedpac_me.storage import read_json
 
 RUNS = "runs"
 IDENTITY_FILE = "identity.json"
-_PARTS = {"config": "the configuration", "data": "the data", "code": "the code"}
+_PARTS = {"config": "another configuration", "data": "other data", "code": "other code"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class PlannedRun:
     @property
     def stale(self) -> list[tuple[Path, str]]:
         """Folders of the same method, data set and seed that cannot stand for this run, and what differs."""
+        if self.data.hash == NOT_WRITTEN:
+            return []
         others = sorted((self.out / RUNS).glob(f"{self._prefix}*/{IDENTITY_FILE}"))
         return [(path.parent, self._difference(path)) for path in others if path.parent != self.folder]
 
@@ -68,9 +70,10 @@ class PlannedRun:
     def _difference(self, path: Path) -> str:
         try:
             theirs = read_json(path)
-            return " and ".join(words for part, words in _PARTS.items() if theirs[part] != self.identity[part])
+            differs = [words for part, words in _PARTS.items() if theirs[part] != self.identity[part]]
+            return f"it was made with {' and '.join(differs)}"
         except (OSError, ValueError, KeyError, TypeError):
-            return "its identity, which cannot be read,"
+            return f"its {IDENTITY_FILE} cannot be read"
 
 
 def plan_runs(methods: Sequence[Method], data: Sequence[DataSet], seeds: Sequence[int], out: Path) -> list[PlannedRun]:
@@ -97,18 +100,24 @@ def plan_text(runs: Sequence[PlannedRun]) -> str:
             lines.append(f"  {name.ljust(width)}  {site['role']:8}  {numbers}")
         for method in {run.method.name: run.method for run in runs}.values():
             lines.append(f"  {method.name}: {compute_of(method.config, data.training_sites).sentence}")
-    lines += [f"{'done ' if run.done else 'to do'}  {run.title}  {run.folder.name}" for run in runs]
+    lines += [_run_line(run) for run in runs]
     return "\n".join([*lines, *stale_lines(runs), _count_line(runs)])
 
 
 def stale_lines(runs: Sequence[PlannedRun]) -> list[str]:
     """A sentence for every kept run that is of no use any more."""
     return [
-        f"Not reused: {path.name}; {reason} is another. Delete it when it is not wanted."
+        f"Not reused: {path.name}, since {reason}. Delete it when it is not wanted."
         for run in runs
         if not run.done
         for path, reason in run.stale
     ]
+
+
+def _run_line(run: PlannedRun) -> str:
+    """Where it is or will be kept, too, once that follows from what the data holds."""
+    folder = "" if run.data.hash == NOT_WRITTEN else f"  {run.folder.name}"
+    return f"{'done ' if run.done else 'to do'}  {run.title}{folder}"
 
 
 def _count_line(runs: Sequence[PlannedRun]) -> str:

@@ -65,7 +65,8 @@ class _Pool:
                 for pipe in wait(list(self._running), timeout=_QUIET_SECONDS):
                     self._hear(pipe)
                 if time.monotonic() - self._told > _QUIET_SECONDS:
-                    self._say(", ".join(f"{one.task.title} (round {one.rounds})" for one in self._running.values()))
+                    at_work = (f"{one.task.title} ({one.rounds}/{one.task.rounds})" for one in self._running.values())
+                    self._say(f"at work: {'; '.join(at_work)}")
         finally:
             for one in self._running.values():
                 one.process.terminate()

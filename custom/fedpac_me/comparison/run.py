@@ -64,8 +64,8 @@ def execute(task: Task, round_closed: Callable[[str], None]) -> None:
     """
     config = parse_config(task.config)
     task.folder.parent.mkdir(parents=True, exist_ok=True)
-    work = task.folder.parent / f"{PARTIAL}{task.folder.name}"
-    shutil.rmtree(work, ignore_errors=True)
+    # Of this process alone: one whose parent was killed may still be at work on the same run.
+    work = task.folder.parent / f"{PARTIAL}{task.folder.name}-{os.getpid()}"
     start = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="fedpac_me_run_") as folder:
