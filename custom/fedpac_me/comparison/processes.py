@@ -114,7 +114,7 @@ class _Pool:
         self._told = time.monotonic()
         ended = self._total - len(self._waiting) - len(self._running)
         left = (self._rounds_left - self._rounds_done) * (self._told - self._start) / max(self._rounds_done, 1)
-        known = self._rounds_done and (self._waiting or self._running)
+        known = 0 < self._rounds_done < self._rounds_left  # after the last round there is still the evaluation
         self._tell(f"[{ended}/{self._total}] {words}" + (f"; about {duration(left)} left" if known else ""))
 
 
