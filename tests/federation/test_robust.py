@@ -264,6 +264,15 @@ def test_an_update_between_the_others_is_the_geometric_median_itself() -> None:
     assert middle_one.tolist() == [1 / 3] * 3
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_an_update_that_is_the_mean_does_not_hold_the_geometric_median(scale: float) -> None:
+    """0 is the mean of all five and the iteration's first centre, 1 is the median."""
+    values = scale * np.array([[0.0], [-3.0], [1.0], [1.0], [1.0]])
+    for order in itertools.permutations(range(5)):
+        centre = by_distance("geometric_median", values[list(order)], 1) @ values[list(order)]
+        assert centre[0] == pytest.approx(scale, rel=1e-6)
+
+
 STATED = {"w": (3, 2), "n.running_mean": (4,), "n.running_var": (4,), "h.experts.0.w": (5,), "h.experts.1.w": (5,)}
 GROUPS = (["w"], ["n.running_mean", "n.running_var"], ["h.experts.0.w"], ["h.experts.1.w"])
 

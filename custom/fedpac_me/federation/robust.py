@@ -16,7 +16,6 @@ MEDIAN, TRIMMED_MEAN = "median", "trimmed_mean"
 GEOMETRIC_MEDIAN, MULTI_KRUM = "geometric_median", "multi_krum"
 ROBUST_RULES = (NONE, NORM_CLIPPING, MEDIAN, TRIMMED_MEAN, GEOMETRIC_MEDIAN, MULTI_KRUM)
 
-_SAME_PLACE = 1e-12
 _ITERATIONS = 1000
 _CLOSE_ENOUGH = 1e-14
 
@@ -62,26 +61,26 @@ def _geometric_median(squared: np.ndarray) -> np.ndarray:
     z need not be known: |x_i - z|² = Σ_k a_k d_ik² - ½ Σ_kl a_k a_l d_kl².
     """
     weights = np.full(len(squared), 1.0 / len(squared))
-    apart = squared[squared > 0]
-    if not apart.size:
+    if not squared.any():
         return weights
-    same_place = _SAME_PLACE * float(np.sqrt(apart.min()))
+    rounding = 4 * len(squared) * np.finfo(float).eps
     for _ in range(_ITERATIONS):
         to_sites = squared @ weights
-        distances = np.sqrt(np.maximum(to_sites - 0.5 * (weights @ to_sites), 0.0))
-        moved = _moved(weights, distances, same_place, squared)
+        from_centre = to_sites - 0.5 * (weights @ to_sites)
+        # A difference of large numbers: below their rounding it says no more than that the centre is at this update.
+        near = from_centre <= rounding * to_sites
+        moved = _moved(weights, np.sqrt(np.maximum(from_centre, 0.0)), near, squared)
         if np.abs(moved - weights).max() < _CLOSE_ENOUGH:
             return moved
         weights = moved
     return weights
 
 
-def _moved(weights: np.ndarray, distances: np.ndarray, same_place: float, squared: np.ndarray) -> np.ndarray:
+def _moved(weights: np.ndarray, distances: np.ndarray, near: np.ndarray, squared: np.ndarray) -> np.ndarray:
     """One step. Where the centre lies on η updates it only leaves as far as the others pull harder than η.
 
     This is Vardi and Zhang's (2000) correction; without it whoever sends the mean would hold the centre there.
     """
-    near = distances <= same_place
     pulls = np.divide(1.0, distances, out=np.zeros_like(distances), where=~near)
     moved = pulls / pulls.sum()
     if not near.any():
