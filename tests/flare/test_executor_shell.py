@@ -109,7 +109,7 @@ def test_an_abort_in_the_middle_of_training_is_answered_within_two_seconds(data,
     content = json.loads(tiny_config.read_text())
     config.write_text(json.dumps({**content, "learning": {"steps_per_round": 100_000, "batch": 2}}))
     client, signal, asked = Client(tmp_path / "run", config), Signal(), []
-    step = Trainer._step
+    step = Trainer.step
 
     def aborted_during(self, batch, number):
         if number == 3:
@@ -117,7 +117,7 @@ def test_an_abort_in_the_middle_of_training_is_answered_within_two_seconds(data,
             signal.trigger(True)
         return step(self, batch, number)
 
-    monkeypatch.setattr(Trainer, "_step", aborted_during)
+    monkeypatch.setattr(Trainer, "step", aborted_during)
     reply = client.do(signal=signal)
     assert reply.get_return_code() == ReturnCode.TASK_ABORTED
     assert time.monotonic() - asked[0] < 2 and len(asked) == 1
@@ -225,7 +225,7 @@ def test_a_truncated_case_is_left_out_and_named_in_the_private_log_once(data, tm
 
 
 def test_memory_that_runs_out_is_an_error_reply_with_a_sentence(client, monkeypatch):
-    monkeypatch.setattr(Trainer, "_step", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(Trainer, "step", lambda *_: (_ for _ in ()).throw(MemoryError()))
     reply = client.do()
     assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
     assert reason_of(reply).startswith("memory ran out") and "Lower data.crop" in reason_of(reply)

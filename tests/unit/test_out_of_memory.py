@@ -44,7 +44,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
     def limit(most: int, error: Exception) -> list[int]:
         edges: list[int] = []
-        step = Trainer._step
+        step = Trainer.step
 
         def limited(self, batch, number):
             edges.append(batch.image.shape[-1])
@@ -52,7 +52,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
                 raise error  # in the second step: the first has moved the model already
             return step(self, batch, number)
 
-        monkeypatch.setattr(Trainer, "_step", limited)
+        monkeypatch.setattr(Trainer, "step", limited)
         return edges
 
     return limit
