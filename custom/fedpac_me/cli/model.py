@@ -54,7 +54,7 @@ def _add_own(command: argparse.ArgumentParser) -> None:
         "--own",
         type=Path,
         metavar="DIR",
-        help="a site's fedpac_me folder of the run, for the part, or the model, that it keeps to itself",
+        help="where a site keeps its states of the run, for the part, or the model, that it keeps to itself",
     )
 
 

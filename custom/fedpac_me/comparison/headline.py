@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fedpac_me.comparison.figures import SEEN, UNSEEN
+from fedpac_me.comparison.spread import spread_words
 from fedpac_me.comparison.tables import SCHEMA
 from fedpac_me.errors import InputError
+from fedpac_me.evaluation.participation import ABSENT
 from fedpac_me.storage import read_json, write_text
 
 BEGIN = "<!-- headline: begin, written by `fedpac-me headline`, not by hand -->"
@@ -36,7 +38,7 @@ def headline(comparison: Mapping[str, Any]) -> str:
     null = {SEEN: _of(nothing[SEEN]), "worst": nothing["worst"], UNSEEN: _of(nothing[UNSEEN])}
     lines.append(_row("predicting no tumour at all", [_plain(null.get(column)) for column in _COLUMNS]))
     for name, method in comparison["methods"].items():
-        cells = [_cell(method["dice"][column]) for column in _COLUMNS]
+        cells = [spread_words(method["dice"][column], ABSENT) for column in _COLUMNS]
         marked = name == comparison["reference"]
         label = _label(name, method)
         lines.append(_row(f"**{label}**" if marked else label, [f"**{cell}**" if marked else cell for cell in cells]))
@@ -96,15 +98,8 @@ def _row(label: str, cells: list[str]) -> str:
     return f"| {label} | {' | '.join(cells)} |"
 
 
-def _cell(spread: Mapping[str, float] | None) -> str:
-    if spread is None:
-        return "–"  # noqa: RUF001  en dash
-    deviation = f" ± {spread['sd']:.3f}" if spread["runs"] > 1 else ""
-    return f"{spread['mean']:.3f}{deviation}"
-
-
 def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"  # noqa: RUF001  en dash
+    return ABSENT if value is None else f"{value:.3f}"
 
 
 def _of(null: Mapping[str, Any] | None) -> float | None:

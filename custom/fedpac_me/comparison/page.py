@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from fedpac_me.comparison.spread import spread_words
 from fedpac_me.evaluation.curves import LineStyle, line_styles
 from fedpac_me.evaluation.participation import ABSENT
 from fedpac_me.labels import REGIONS
@@ -34,7 +35,7 @@ def render_page(comparison: Mapping[str, Any]) -> str:
         dice=_form("{:.3f}"), change=_form("{:+.3f}"), p=_form("{:.4f}"), whole=_form("{:.0f}"), tenths=_form("{:.1f}"),
         percent=lambda value: ABSENT if value is None else f"{100 * value:.2f} %",
         mb=lambda value: ABSENT if value is None else f"{value / 1e6:.1f}",
-        spread=_spread,
+        spread=lambda found: spread_words(found, ABSENT),
     )  # fmt: skip
     styles = line_styles(list(comparison["methods"]))
     return environment.get_template("comparison.html").render(
@@ -71,9 +72,3 @@ def _drawing(
 
 def _form(pattern: str) -> Callable[[float | None], str]:
     return lambda value: ABSENT if value is None else pattern.format(value)
-
-
-def _spread(found: Mapping[str, float] | None) -> str:
-    if found is None:
-        return ABSENT
-    return f"{found['mean']:.3f}" + (f" ± {found['sd']:.3f}" if found["runs"] > 1 else "")

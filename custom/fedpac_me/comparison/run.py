@@ -104,7 +104,7 @@ def _drop_working_files(work: Path) -> None:
 
 
 def _write(work: Path, task: Task, config: Config, outcome: Outcome, seconds: float) -> None:
-    models = {name: found for name, found in {**outcome.local_evaluations, FINAL_MODEL: outcome.evaluations}.items()}
+    models = {**outcome.local_evaluations, FINAL_MODEL: outcome.evaluations}
     sites = sorted({site for found in models.values() for site in found})
     results = {site: {name: found[site] for name, found in models.items() if site in found} for site in sites}
     name = next(iter(task.data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 
 from fedpac_me.comparison import cost, significance
@@ -13,6 +13,7 @@ from fedpac_me.comparison.figures import SEEN, UNSEEN, RunFigures
 from fedpac_me.comparison.identity import run_code
 from fedpac_me.comparison.methods import Method
 from fedpac_me.comparison.plan import PlannedRun
+from fedpac_me.comparison.spread import spread
 from fedpac_me.evaluation.lesions import LESION_DEFINITION
 from fedpac_me.evaluation.metrics import CONVENTION
 from fedpac_me.evaluation.summary import LABEL_FIGURES, average, site_order
@@ -106,10 +107,10 @@ def _scored(runs: Sequence[RunFigures]) -> dict[str, Any]:
     return {
         "runs": [_run(run) for run in runs],
         "dice": {
-            "validation": _spread([run.validation for run in runs]),
-            SEEN: _spread([_dice(run.report["mean"]) for run in runs]),
-            "worst": _spread([_dice(run.report["worst_site"]) for run in runs]),
-            UNSEEN: _spread([_dice(run.report["unseen"]) for run in runs]),
+            "validation": spread([run.validation for run in runs]),
+            SEEN: spread([_dice(run.report["mean"]) for run in runs]),
+            "worst": spread([_dice(run.report["worst_site"]) for run in runs]),
+            UNSEEN: spread([_dice(run.report["unseen"]) for run in runs]),
         },
         "intervals": {sites: significance.interval(runs, sites) for sites in (SEEN, UNSEEN)},
         SEEN: _averaged([run.report["mean"] for run in runs]),
@@ -217,11 +218,6 @@ def _averaged(groups: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | No
 
 def _dice(summary: Mapping[str, Any] | None) -> float | None:
     return summary["dice"]["mean"] if summary else None
-
-
-def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    known = [value for value in values if value is not None]
-    return {"mean": fmean(known), "sd": pstdev(known), "runs": len(known)} if known else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 from fedpac_me.comparison.figures import SEEN, UNSEEN, read_figures
 from fedpac_me.comparison.page import render_page
 from fedpac_me.comparison.plan import PlannedRun
+from fedpac_me.comparison.spread import spread_words
 from fedpac_me.comparison.tables import build_comparison, site_rows
 from fedpac_me.errors import InputError
 from fedpac_me.storage import atomic_path, write_json, write_text
@@ -45,7 +46,7 @@ def text_table(comparison: Mapping[str, Any]) -> str:
     """Mean Dice of every method for a terminal, and the sentences below it."""
     rows = [("method", "runs", "validation", "seen", "worst seen", "unseen", "MB up", "seconds")]
     for name, method in comparison["methods"].items():
-        dice = [_spread(method["dice"][column]) for column in ("validation", SEEN, "worst", UNSEEN)]
+        dice = [spread_words(method["dice"][column], "-") for column in ("validation", SEEN, "worst", UNSEEN)]
         up, seconds = method["bytes_up"], method["seconds"]
         cost = ("-", "-") if seconds is None else (f"{up / 1e6:.1f}", f"{seconds:.0f}")
         failed = f" ({len(method['failed'])} failed)" if method["failed"] else ""
@@ -57,12 +58,6 @@ def text_table(comparison: Mapping[str, Any]) -> str:
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-
-
-def _spread(found: Mapping[str, float] | None) -> str:
-    if found is None:
-        return "-"
-    return f"{found['mean']:.3f}" + (f" ± {found['sd']:.3f}" if found["runs"] > 1 else "")
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

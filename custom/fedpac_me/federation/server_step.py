@@ -38,5 +38,5 @@ def checked_tensors(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, value in state.items():
         is_float32 = isinstance(value, np.ndarray) and value.dtype == np.float32
         if not isinstance(name, str) or not is_float32 or not np.isfinite(value).all():
-            raise InputError(f"The saved server momentum of {name!r} is not a finite float32 array.")
+            raise InputError(f"The saved state of the server's optimiser: {name!r} is not a finite float32 array.")
     return {name: np.array(value) for name, value in state.items()}

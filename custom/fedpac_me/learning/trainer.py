@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -66,7 +67,8 @@ class Trainer:
             self.model.parameters(), lr=learning.learning_rate, weight_decay=learning.weight_decay, fused=True
         )
         if optimizer_state is not None:
-            self.optimizer.load_state_dict(optimizer_state)
+            # A copy: torch takes tensors over as they are, and steps that are given up would move the caller's.
+            self.optimizer.load_state_dict(copy.deepcopy(optimizer_state))
 
     def train_round(
         self, batches: Iterable[Batch], first_step: int, should_stop: Callable[[], bool] = lambda: False

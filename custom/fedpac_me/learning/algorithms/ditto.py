@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ditto (Li et al. 2021, algorithm 1): beside the shared model every site trains one of its own, held near the shared.
 
-The shared model learns as in federated averaging, to the byte. The own one, v, starts from the first model that the
-site receives and takes a step on each of the same batches, by ∇F(v) + λ (v - wᵗ); it never travels, and is the one that
-predicts at the site. A site that never trained has the shared model. λ = 0: the own model is the one of a site that
-trains alone. Costs a second network and a second step a batch.
+The shared model learns as in federated averaging, to the byte where there is no dropout, whose draws the two share. The
+own one, v, starts from the first model that the site receives and takes a step on each of the same batches, by
+∇F(v) + λ (v - wᵗ); it never travels, and is the one that predicts at the site. A site that never trained has the shared
+model. λ = 0: the own model is the one of a site that trains alone. Costs a second network and a second step a batch.
 """
 
 from __future__ import annotations
