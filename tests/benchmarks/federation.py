@@ -33,6 +33,7 @@ def main() -> int:
     """Measure, keep the figures, write the page of what has been measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {' '.join(PARTS)} (default: all)")
+    parser.add_argument("--remark", default="", help="a sentence for the page, such as what else the machine did")
     parser.add_argument("--short", action="store_true", help="a few rounds of little; prints, writes no page")
     args = parser.parse_args()
     unknown = [name for name in args.parts if name not in PARTS]
@@ -43,7 +44,7 @@ def main() -> int:
         print(f"Measuring: {name} ...", file=sys.stderr, flush=True)
         for measured in _measured(name, SHORT if args.short else FULL):
             if not args.short:
-                _keep(name, measured)
+                _keep(name, measured | {"remark": args.remark})
                 _write_page()
         if args.short:
             print("\n".join(_section(name, measured)))
@@ -84,7 +85,8 @@ def _section(name: str, measured: dict[str, Any]) -> list[str]:
     return [
         f"## {PARTS[name].TITLE}",
         "",
-        f"`python tests/benchmarks/federation.py {name}`, {measured['on']}. Machine and versions: {facts}.",
+        f"`python tests/benchmarks/federation.py {name}`, {measured['on']}. Machine and versions: {facts}."
+        + (f" {remark}" if (remark := measured.get("remark")) else ""),
         "",
         *PARTS[name].section(measured["figures"]),
     ]

@@ -19,6 +19,7 @@ from fedpac_me.data.site import DATA_VARIABLE
 from fedpac_me.federation.ledger import Ledger, RoundRecord
 from fedpac_me.flare.coordinator import coordinator, fetch, follow, submit
 from fedpac_me.flare.local_federation import LocalFederation
+from fedpac_me.flare.lost_site import LostSiteWatch
 from fedpac_me.flare.poc import start_poc
 from fedpac_me.flare.provisioned import provision, rehearse
 from fedpac_me.storage import read_json
@@ -26,6 +27,7 @@ from poc_tools import free_port
 
 ROOT = Path(__file__).parents[3]
 TEMPLATE = ROOT / "poc/project.yml"
+SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
 _POLL_SECONDS = 2.0
 
 
@@ -71,17 +73,28 @@ def simulator(folder: Path, data: Path, sites: int) -> Iterator[Run]:
 def run_simulator(job: Path, folder: Path, data: Path, sites: int, processes: int) -> Finished:
     """Run a job in FLARE's simulator, whose sites take turns where there are fewer ``processes``.
 
+    It is started again, as often as needed, where it loses a site to a port that another one took (``lost_site``).
+
     Raises:
         RuntimeError: the simulator failed.
     """
-    workspace = Path(tempfile.mkdtemp(prefix=f"{job.name}-", dir=folder))
-    words = [sys.executable, "-m", "nvflare.cli", "simulator", job, "-w", workspace, "-n", sites, "-t", processes]
     environment = {**os.environ, DATA_VARIABLE: str(data.resolve())}
-    submitted = time.time()
-    with open(workspace / "printed.txt", "w+", encoding="utf-8") as printed:
-        code = subprocess.run([*map(str, words)], env=environment, stdout=printed, stderr=subprocess.STDOUT).returncode
-    if code:
-        raise RuntimeError(f"The simulator exited with {code}; {workspace / 'printed.txt'} holds what it printed.")
+    while True:
+        workspace = Path(tempfile.mkdtemp(prefix=f"{job.name}-", dir=folder))
+        words = [sys.executable, "-m", SIMULATOR, job, "-w", workspace, "-n", sites, "-t", processes]
+        submitted = time.time()
+        with (
+            LostSiteWatch(workspace / "server/error_log.txt") as watch,
+            open(workspace / "printed.txt", "w+", encoding="utf-8") as printed,
+        ):
+            done = subprocess.run([*map(str, words)], env=environment, stdout=printed, stderr=subprocess.STDOUT)
+        if not watch.lost:
+            break
+        say("the simulator has lost a site's process: starting again")
+    if done.returncode:
+        raise RuntimeError(
+            f"The simulator exited with {done.returncode}; {workspace / 'printed.txt'} holds what it printed."
+        )
     return Finished(submitted, workspace / "server/simulate_job", workspace, "simulate_job")
 
 
