@@ -8,6 +8,7 @@ import pytest
 
 from fedpac_me.errors import InputError
 from fedpac_me.federation.adam import ServerAdam
+from fedpac_me.federation.config import FederationConfig
 from fedpac_me.federation.momentum import ServerMomentum
 
 
@@ -103,3 +104,15 @@ def test_a_momentums_state_is_not_taken_for_its_own() -> None:
     momentum.apply(one(1))
     with pytest.raises(InputError, match="FedAdam has not"):
         ServerAdam().load_state(momentum.state())
+
+
+@pytest.mark.parametrize(
+    ("beside", "sentence"),
+    [
+        ({"server_momentum": 0.5}, "a momentum of its own, beta1: set server_momentum to 0"),
+        ({"share": "nothing", "quorum": 0}, "the server has nothing to move: leave server_adam out"),
+    ],
+)
+def test_a_setting_that_excludes_it_is_named(beside, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        FederationConfig(server_adam={}, **beside)

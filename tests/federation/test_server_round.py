@@ -68,7 +68,7 @@ LATE = replace(honest("late", 8), round=ROUND - 1)
 MIXED = [*SITES, abstaining("site-5"), LATE, honest("site-6", cases=0)]
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(order=st.permutations(MIXED))
 def test_arrival_order_leaves_no_trace(server: Make, order: list[Contribution]) -> None:
     expected = closed(server(clock=lambda: 0.0), *MIXED)

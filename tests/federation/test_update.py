@@ -185,7 +185,7 @@ META = [*sorted(honest().meta), "abstained", "seconds", "unknown"]
 NAMES = [*model(), "unknown", 3, None]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.dictionaries(st.sampled_from(META), anything, max_size=3),
     st.dictionaries(st.sampled_from(NAMES), anything, max_size=2),
@@ -199,7 +199,7 @@ def test_no_malformed_contribution_raises(facts: dict, tensors: dict, envelope: 
     assert verdict.ok == (verdict.reason == "")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(anything)
 def test_nothing_at_all_raises(thing: object) -> None:
     assert f"Expected a contribution, got {show(thing)}." in verdict_on(thing).reason

@@ -142,7 +142,7 @@ def the_long_way(predicted: np.ndarray, true: np.ndarray, rules: LesionRules) ->
     return LesionScores(float(sum(dice) / total), distance, found, false, missed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_random_masks_score_as_the_long_way(data):
     """Also where dilation meets the image's edge or the box around both masks."""

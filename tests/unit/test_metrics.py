@@ -93,7 +93,7 @@ def test_distance_is_in_millimetres_along_each_axis():
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_cropping_changes_no_distance(data):
     """Also for tumours that touch the image's edge, where a border voxel is decided by what lies outside."""
