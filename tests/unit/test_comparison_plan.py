@@ -117,7 +117,9 @@ def test_a_run_is_its_configuration_data_and_code(tmp_path, monkeypatch):
     assert [run.title for run in runs[:3]] == ["one, houses, seed 0", "other, houses, seed 0", "one, elsewhere, seed 0"]
     before = runs[0].folder
     monkeypatch.setattr("fedpac_me.comparison.plan.run_code", lambda: {"code": "changed"})
-    assert plan_runs([one], [data], [0], tmp_path)[0].folder != before
+    changed = plan_runs([one], [data], [0], tmp_path)[0].folder
+    monkeypatch.setattr("fedpac_me.comparison.plan.machine", lambda: {"accelerator": "another"})
+    assert len({before, changed, plan_runs([one], [data], [0], tmp_path)[0].folder}) == 3
 
 
 def test_what_no_longer_holds_is_not_reused_and_said(tmp_path):
