@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -77,11 +78,15 @@ def _compare(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(dry_run(request))
         return 0
+    # A scheduler ends a command so. Scans of patients and processes shall not be left behind then either.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return 0 if compare(request, lambda line: print(line, flush=True)) else 1
     except KeyboardInterrupt:
         print("Stopped. What is finished is kept; the same command does the rest.", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _headline(args: argparse.Namespace) -> None:
