@@ -188,6 +188,21 @@ def test_a_wrong_request_is_a_sentence(words, sentence, tmp_path, capsys):
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--seeds", "0,x"], "expected whole numbers with commas between them, such as 0,1,2, not 0,x"),
+        (["--rounds", "many"], "expected a whole number of 1 or more, not many"),
+        (["--jobs", "0"], "expected a whole number of 1 or more, not 0"),
+        (["--budget", "half"], "expected a number above 0, not half"),
+    ],
+)
+def test_a_wrong_number_is_a_sentence(words, sentence, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--methods", "fedavg", *words])
+    assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_brats2020s_institutions_are_planned_from_its_folder(tmp_path, capsys):
     folder = tmp_path / "MICCAI_BraTS2020_TrainingData"
