@@ -22,8 +22,8 @@ from fedpac_me.hardware import machine
 
 SCHEMA = 1
 CHOICE = (
-    "Settings may be chosen by the validation Dice, which no test case enters; every other figure is of the final "
-    "model on test cases, which nothing is chosen by."
+    "Settings may be chosen by the validation Dice, which no test case enters, and time is measured by it; every other "
+    "score is of the final model on test cases, which nothing is chosen by."
 )
 SITES_COUNT_ALIKE = (
     "Means are over cases of a site, then over sites, then over runs; the worst site is that of each run. ± is the "
