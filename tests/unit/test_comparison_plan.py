@@ -117,7 +117,9 @@ def test_a_run_is_its_configuration_data_and_code(tmp_path, monkeypatch):
     assert [run.title for run in runs[:3]] == ["one, houses, seed 0", "other, houses, seed 0", "one, elsewhere, seed 0"]
     before = runs[0].folder
     monkeypatch.setattr("fedpac_me.comparison.plan.run_code", lambda: {"code": "changed"})
-    assert plan_runs([one], [data], [0], tmp_path)[0].folder != before
+    changed = plan_runs([one], [data], [0], tmp_path)[0].folder
+    monkeypatch.setattr("fedpac_me.comparison.plan.machine", lambda: {"accelerator": "another"})
+    assert len({before, changed, plan_runs([one], [data], [0], tmp_path)[0].folder}) == 3
 
 
 def test_what_no_longer_holds_is_not_reused_and_said(tmp_path):
@@ -183,6 +185,21 @@ def test_a_dry_run_lists_runs_and_writes_nothing(tmp_path, capsys):
 )
 def test_a_wrong_request_is_a_sentence(words, sentence, tmp_path, capsys):
     assert main(["compare", *words, "--out", str(tmp_path / "out"), "--dry-run"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--seeds", "0,x"], "expected whole numbers with commas between them, such as 0,1,2, not 0,x"),
+        (["--rounds", "many"], "expected a whole number of 1 or more, not many"),
+        (["--jobs", "0"], "expected a whole number of 1 or more, not 0"),
+        (["--budget", "half"], "expected a number above 0, not half"),
+    ],
+)
+def test_a_wrong_number_is_a_sentence(words, sentence, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--methods", "fedavg", *words])
     assert sentence in capsys.readouterr().err
 
 

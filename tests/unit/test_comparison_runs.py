@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import shutil
+import signal
 from contextlib import redirect_stdout
 
 import pytest
@@ -132,10 +133,11 @@ def finished(tmp_path_factory, hospitals):
 def test_a_failed_run_is_told_and_marked_and_the_others_go_on(finished):
     folder, code, printed = finished
     assert code == 1
-    assert "bad, hospitals, seed 0: failed. " in printed and "tiny, hospitals, seed 0: done in " in printed
+    (told,) = [line for line in printed.splitlines() if "bad, hospitals, seed 0: failed. " in line]
+    assert "expert" in told and "tiny, hospitals, seed 0: done in " in printed
     found = json.loads((folder / "out" / "comparison.json").read_text())["methods"]
     assert len(found["tiny"]["runs"]) == 1 and found["tiny"]["failed"] == []
-    assert found["bad"]["runs"] == [] and "expert" in found["bad"]["failed"][0]["reason"]
+    assert found["bad"]["runs"] == [] and found["bad"]["failed"] == [{"data": "hospitals", "seed": 0}]
     assert "1 failed" in (folder / "out" / "comparison.html").read_text()
     left = {"data", "runs", "comparison.html", "comparison.json", "comparison.csv", ".lock"}
     assert {path.name for path in (folder / "out").iterdir()} <= left
@@ -169,6 +171,20 @@ def test_two_comparisons_do_not_write_to_one_folder(finished, hospitals, capsys)
         fcntl.flock(file, fcntl.LOCK_EX)
         assert compare(folder, hospitals, "--seeds", "0") == 2
     assert "Another comparison is at work in" in capsys.readouterr().err
+
+
+def test_a_command_that_is_terminated_leaves_neither_scans_nor_half_a_run(hospitals, tmp_path, monkeypatch, capsys):
+    def terminated(tasks, jobs, tell):
+        for folder in (tasks[0].cache, tasks[0].folder.parent / f"{PARTIAL}half"):
+            (folder / "scans").mkdir(parents=True)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("fedpac_me.comparison.compare.run_all", terminated)
+    assert compare(tmp_path, hospitals, "--seeds", "0") == 130
+    assert capsys.readouterr().err.endswith("the same command does the rest.\n")
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {".lock", "runs"}
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def results(folder) -> tuple:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -77,11 +78,15 @@ def _compare(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(dry_run(request))
         return 0
+    # A scheduler ends a command so. Scans of patients and processes shall not be left behind then either.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return 0 if compare(request, lambda line: print(line, flush=True)) else 1
     except KeyboardInterrupt:
         print("Stopped. What is finished is kept; the same command does the rest.", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _headline(args: argparse.Namespace) -> None:
@@ -95,18 +100,23 @@ def _headline(args: argparse.Namespace) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"expected whole numbers with commas between them, such as 0,1,2, not {text}")
+    return tuple(int(part) for part in parts)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, not {text}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, not {text}")
+    return int(text)
 
 
 def _share(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, not {text}")
     return number

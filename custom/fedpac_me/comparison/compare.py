@@ -98,6 +98,7 @@ def _run_missing(planned: Sequence[PlannedRun], request: Request, tell: Tell) ->
         return run_all([Task.of(run, scans) for run in missing], request.jobs, tell)
     finally:
         shutil.rmtree(scans, ignore_errors=True)
+        remove_leftovers(request.out / RUNS)
 
 
 def _check(data: Sequence[DataSet], runs: Sequence[PlannedRun], tell: Tell) -> None:

@@ -86,7 +86,7 @@ def at_equal_time(runs: Mapping[str, Sequence[RunFigures]]) -> dict[str, dict[st
     """
     by_place = {name: {_place(run): run for run in own if run.curve} for name, own in runs.items()}
     common = set.intersection(*map(set, by_place.values())) if by_place else set()
-    limits = {place: min(own[place].seconds for own in by_place.values()) for place in common}
+    limits = {place: min(own[place].curve[-1].seconds for own in by_place.values()) for place in common}
     answers: dict[str, dict[str, float] | None] = {}
     for name, own in by_place.items():
         points = {place: last_within(own[place].curve, limit) for place, limit in limits.items()}

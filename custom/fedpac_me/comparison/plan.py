@@ -14,11 +14,17 @@ from fedpac_me.comparison.identity import digest, run_code
 from fedpac_me.comparison.methods import Method, compute_of
 from fedpac_me.config import Config
 from fedpac_me.errors import InputError
+from fedpac_me.hardware import machine
 from fedpac_me.storage import read_json
 
 RUNS = "runs"
 IDENTITY_FILE = "identity.json"
-_PARTS = {"config": "another configuration", "data": "other data", "code": "other code"}
+_PARTS = {
+    "config": "another configuration",
+    "data": "other data",
+    "code": "other code",
+    "accelerator": "another accelerator",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,12 @@ class PlannedRun:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the result follows from; a run with another identity is another run."""
-        return {"config": self.config.hash, "data": self.data.hash, "code": run_code()}
+        return {
+            "config": self.config.hash,
+            "data": self.data.hash,
+            "code": run_code(),
+            "accelerator": machine()["accelerator"],  # by which precision "auto", and so every figure, differs
+        }
 
     @property
     def title(self) -> str:

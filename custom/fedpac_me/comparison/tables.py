@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -22,8 +22,8 @@ from fedpac_me.hardware import machine
 
 SCHEMA = 1
 CHOICE = (
-    "Settings may be chosen by the validation Dice, which no test case enters; every other figure is of the final "
-    "model on test cases, which nothing is chosen by."
+    "Settings may be chosen by the validation Dice, which no test case enters, and time is measured by it; every other "
+    "score is of the final model on test cases, which nothing is chosen by."
 )
 SITES_COUNT_ALIKE = (
     "Means are over cases of a site, then over sites, then over runs; the worst site is that of each run. ± is the "
@@ -32,14 +32,14 @@ SITES_COUNT_ALIKE = (
 
 
 def build_comparison(
-    planned: Sequence[PlannedRun], runs: Sequence[RunFigures], failures: Mapping[str, str], reference: str
+    planned: Sequence[PlannedRun], runs: Sequence[RunFigures], failed: Collection[str], reference: str
 ) -> dict[str, Any]:
     """Everything that the page and the tables show; a figure that does not exist is ``None``.
 
     Args:
         planned: every run of the comparison.
         runs: those that are there.
-        failures: why others are not, by the name of their folder.
+        failed: names of the folders of those that failed. Why is for whoever ran them: it may name files and cases.
         reference: the method that the others are tested against.
     """
     methods = list({run.method.name: run.method for run in planned}.values())
@@ -64,13 +64,13 @@ def build_comparison(
                 **_scored(by_method[method.name]),
                 "to_target": cost.time_to_target(by_method[method.name], by_method.get(cost.TARGET, ())),
                 "at_equal_time": equal[method.name],
-                "failed": _failed(method.name, planned, failures),
+                "failed": _failed(method.name, planned, failed),
             }
             for method in methods
         },
         "nothing": _nothing(runs),
         "tests": found,
-        "sentences": [*significance.sentences(found, reference), *about_compute, *_missing(planned, failures)],
+        "sentences": [*significance.sentences(found, reference), *about_compute, *_missing(planned, failed)],
         "definitions": [
             CHOICE, SITES_COUNT_ALIKE, f"{CONVENTION}.", f"{HD95_DEFINITION}.", f"{LESION_DEFINITION}.",
             significance.WHAT_IS_DRAWN, *([significance.ONE_SEED] if len(seeds) == 1 else []),
@@ -196,17 +196,16 @@ def _nothing(runs: Sequence[RunFigures]) -> dict[str, Any]:
     }
 
 
-def _failed(method: str, planned: Sequence[PlannedRun], failures: Mapping[str, str]) -> list[dict[str, Any]]:
+def _failed(method: str, planned: Sequence[PlannedRun], failed: Collection[str]) -> list[dict[str, Any]]:
     return [
-        {"data": run.data.name, "seed": run.seed, "reason": failures[run.folder.name]}
+        {"data": run.data.name, "seed": run.seed}
         for run in planned
-        if run.method.name == method and run.folder.name in failures
+        if run.method.name == method and run.folder.name in failed
     ]
 
 
-def _missing(planned: Sequence[PlannedRun], failures: Mapping[str, str]) -> list[str]:
-    return [f"{run.title} failed and is in no figure: {failures[run.folder.name]}" for run in planned
-            if run.folder.name in failures]  # fmt: skip
+def _missing(planned: Sequence[PlannedRun], failed: Collection[str]) -> list[str]:
+    return [f"{run.title} failed and is in no figure." for run in planned if run.folder.name in failed]
 
 
 def _averaged(groups: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
