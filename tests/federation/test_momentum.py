@@ -54,17 +54,6 @@ def test_a_0d_tensor_stays_an_array() -> None:
     assert isinstance(step, np.ndarray) and step.shape == () and step.item() == 3.0
 
 
-def test_resuming_continues_to_the_byte() -> None:
-    steps = [{"w": np.random.default_rng(seed).normal(size=4).astype(np.float32)} for seed in range(4)]
-    whole, first, second = ServerMomentum(0.6), ServerMomentum(0.6), ServerMomentum(0.6)
-    expected = [whole.apply(step)["w"].tobytes() for step in steps]
-    for step in steps[:2]:
-        first.apply(step)
-    second.load_state(first.state())
-    first.apply(steps[0])
-    assert [second.apply(step)["w"].tobytes() for step in steps[2:]] == expected[2:]
-
-
 @pytest.mark.parametrize("beta", [1, -0.1, float("nan"), "0.6", True])
 def test_impossible_factors(beta: object) -> None:
     with pytest.raises(InputError, match="at least 0 and below 1"):
