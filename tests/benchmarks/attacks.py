@@ -5,7 +5,7 @@
     python tests/benchmarks/attacks.py --merges plain median --attacks none sign_flip
     python tests/benchmarks/attacks.py --rounds 2 --merges plain --attacks none nan        a look, in minutes
 
-What build/bench/attacks.jsonl holds for the same config, attack and phantom is taken from there. Two calls may run side
+What docs/results/attacks.jsonl holds for the same config, attack and phantom is taken from there. Two calls may run side
 by side.
 """
 
@@ -36,7 +36,7 @@ from fedpac_me.learning.site import Site, SiteUpdate
 from hostile_sites import add_patch, hide_behind_patch, hostile, rotate_labels, scaled, spoiled_root
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "build/bench/attacks.jsonl"
+KEPT = ROOT / "docs/results/attacks.jsonl"
 CONFIG = ROOT / "app_configs/experts.json"
 SMALLER: dict[str, Any] = {"data": {"crop": 16}, "evaluation": {"overlap": 0.0}}
 """Than in the config, so that so many runs end in an evening."""
