@@ -132,6 +132,7 @@ class Shell:
         self._process.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n%s\\n' '{_END}'\n")
         self._process.stdin.flush()
         too_long = threading.Timer(_LONGEST_SECONDS, self._process.kill)
+        too_long.daemon = True  # or Ctrl-C would wait for it
         too_long.start()
         lines = []
         for line in self._process.stdout:
