@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dice lost to hostile sites under every merge, on the phantom: the tables of docs/results/attacks.md.
 
-    python tests/benchmarks/attacks.py                                     42 runs, two minutes each
+    python tests/benchmarks/attacks.py                                     42 runs, minutes each
     python tests/benchmarks/attacks.py --merges plain median --attacks none sign_flip
     python tests/benchmarks/attacks.py --rounds 2 --merges plain --attacks none nan        a look, in minutes
 
-What docs/results/attacks.jsonl holds for the same config, attack and phantom is taken from there. Two calls may run side
-by side.
+What docs/results/attacks.jsonl holds for the same config, attack and phantom is taken from there. Two calls may run
+side by side.
 """
 
 from __future__ import annotations
