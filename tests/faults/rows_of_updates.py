@@ -120,7 +120,7 @@ ROWS_OF_UPDATES = (
         (
             "federation/test_direction.py::test_a_flipped_sign_is_flagged_whatever_its_length",
             _ROWS + "test_a_robust_merge_withstands_a_flipped_sign",
-            "federation/test_robust.py::test_one_hostile_site_of_six_cannot_steer_shared_layers_or_experts",
+            "federation/test_robust_merge.py::test_one_hostile_site_of_six_cannot_steer_shared_layers_or_experts",
             "faults/test_attacks.py",
         ),
         ("flipped sign",),
