@@ -165,11 +165,9 @@ def test_code_in_it_is_refused_not_run(full, tmp_path):
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     np.savez(path, **{**arrays, "velocity/layer.weight": np.array([_RunsWhenRead(ran)], dtype=object)})
-    with pytest.raises(InputError, match="holds no state of a run that can be read"):
+    with pytest.raises(InputError, match="holds no state of a run that can be read.*Object arrays cannot be loaded"):
         RunState.read(path)
     assert not ran.exists()
-    np.load(path, allow_pickle=True)["velocity/layer.weight"]
-    assert ran.exists()  # so the refusal above is what kept it from running
 
 
 def test_no_flipped_bit_of_the_file_changes_a_state_or_escapes_as_another_error(tmp_path):
