@@ -165,7 +165,7 @@ def test_code_in_it_is_refused_not_run(full, tmp_path):
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     np.savez(path, **{**arrays, "velocity/layer.weight": np.array([_RunsWhenRead(ran)], dtype=object)})
-    with pytest.raises(InputError, match="holds no state of a run that can be read.*Object arrays cannot be loaded"):
+    with pytest.raises(InputError, match=r"holds no state of a run that can be read.*Object arrays cannot be loaded"):
         RunState.read(path)
     assert not ran.exists()
 
