@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from console_page import check_page, copy_of_project, reasons_not_run, steps
@@ -14,6 +16,12 @@ README, POC = ROOT / "README.md", ROOT / "docs/poc.md"
 @pytest.mark.parametrize("page", [README, POC], ids=lambda page: page.name)
 def test_every_command_prints_what_the_page_says(page, tmp_path):
     check_page(page, copy_of_project(tmp_path / "project"))
+
+
+def test_the_readme_names_the_job_of_every_configuration():
+    listed = next(step.output for step in steps(README) if step.command == "make jobs")
+    configs = {path.stem for path in (ROOT / "app_configs").glob("*.json")} - {"base"}
+    assert {Path(line).name for line in listed.split()[2::3]} == configs
 
 
 def test_few_blocks_are_not_run_and_each_says_why():
