@@ -12,19 +12,23 @@ import torch
 
 
 def in_turns(
-    one: Callable[[], object], other: Callable[[], object], repeats: int, device: torch.device
+    one: Callable[[], object],
+    other: Callable[[], object],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
-    """Median seconds of each, measured in turns so that both see the same machine; each runs once before."""
+    """Median seconds of each by ``clock``, in turns so that both see the same machine; each runs once before."""
     for run in (one, other):
         run()
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for run, times in zip((one, other), seconds, strict=True):
             finish(device)
-            start = time.perf_counter()
+            start = clock()
             run()
             finish(device)
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
