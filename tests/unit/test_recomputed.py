@@ -69,6 +69,15 @@ def test_the_same_gradients_from_less_memory(model, experts):
     assert other_kept < 0.6 * kept
 
 
+def test_a_mixture_that_carries_gradient_gets_the_same():
+    image, found = torch.randn(1, 4, 16, 16, 16, generator=torch.Generator().manual_seed(0)), []
+    for on in (False, True):
+        gates = torch.tensor([0.2, 0.3, 0.5], requires_grad=True)
+        logits = network(config(on, experts=3, adapter_rank=2)).mixed(image, torch.ones(1, 4), gates)
+        found += torch.autograd.grad(logits.square().mean(), gates)
+    assert torch.allclose(*found, rtol=1e-4, atol=1e-6) and found[0].abs().max() > 1e-3
+
+
 def test_the_names_of_the_weights_are_the_same_and_a_prediction_too():
     plain, saving = (network(config(on)).eval() for on in (False, True))
     assert plain.state_dict().keys() == saving.state_dict().keys()
