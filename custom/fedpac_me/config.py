@@ -18,6 +18,7 @@ from fedpac_me.config_section import Section
 from fedpac_me.errors import InputError
 from fedpac_me.federation.config import FederationConfig
 from fedpac_me.learning.algorithms.config import AlgorithmConfig
+from fedpac_me.learning.config import LearningConfig
 
 SMALLEST_CROP = 16
 """In voxels: what every network here can still halve as often as it does."""
@@ -144,26 +145,6 @@ class ContrastConfig(Section):
         return self.prototype_weight > 0 or self.view_weight > 0
 
 
-class LearningConfig(Section):
-    """What one site does in one round."""
-
-    steps_per_round: int = Field(20, ge=1)
-    batch: int = Field(2, ge=1)
-    learning_rate: float = Field(3e-3, gt=0, strict=False)
-    final_learning_rate: float = Field(
-        0.03, ge=0, le=1, strict=False, description="share of the learning rate left at the end of the federation"
-    )
-    warmup_steps: int = Field(40, ge=0)
-    weight_decay: float = Field(1e-4, ge=0, strict=False)
-    clip_norm: float = Field(1.0, gt=0, strict=False)
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on CUDA, float32 on CPU"
-    )
-    cpu_threads: int = Field(
-        1, ge=1, description="torch threads of a site on CPU; results depend on it to the last bit"
-    )
-
-
 class EvaluationConfig(Section):
     """How volumes are predicted and scored."""
 
@@ -214,6 +195,15 @@ class Config(Section):
         own = " and ".join(name for name, has in parts.items() if has)
         if own and self.federation.share == "nothing":
             raise ValueError(f"federation.share is 'nothing': the whole model is the site's own, so leave {own} out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_counted_twice(self) -> Config:
+        if self.learning.checkpointing and self.model.norm == "batch":
+            raise ValueError(
+                "learning.checkpointing computes activations twice, which would move batch statistics twice: take "
+                "model.norm 'instance' or 'group', or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

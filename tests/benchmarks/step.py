@@ -4,23 +4,17 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
-from monai.losses import DiceCELoss
 from monai.networks.nets import SegResNet
 
+from bare_monai import BareLoop, plain_prediction, plain_segresnet
 from fedpac_me.config import Config, load_config
-from fedpac_me.data.crops import Batch, TrainingCrops
-from fedpac_me.data.layouts import find_case
-from fedpac_me.data.phantom.case import make_case
-from fedpac_me.data.phantom.hospitals import plan_cases
-from fedpac_me.data.scan import Scan, load_scan
+from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.splits import split_cases
@@ -29,6 +23,7 @@ from fedpac_me.learning.inference import predict
 from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
+from full_size_cases import full_size_scan
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -52,7 +47,7 @@ def measure(phantom: Path) -> list[str]:
 def _step_row(config, network, phantom: Path) -> str:
     crops = _crops(config, phantom)
     trainer = Trainer(build_model(config), config, CPU)
-    bare = _BareLoop(_plain(network), config)
+    bare = BareLoop(_plain(network, config), config, CPU)
     ours, theirs = _interleaved(
         lambda: trainer.train_round(crops.batches(0, STEPS, 2), 0), lambda: bare.run(crops.batches(0, STEPS, 2))
     )
@@ -110,64 +105,17 @@ def _prototypes(config: Config) -> dict:
 
 
 def _inference_row(config, network) -> str:
-    scan = _full_size_scan()
-    plain = _plain(network).to(memory_format=torch.channels_last_3d).eval()
-    image = torch.from_numpy(scan.image)[None]
-
-    @torch.inference_mode()
-    def bare() -> torch.Tensor:
-        return sliding_window_inference(
-            image,
-            (config.data.crop,) * 3,
-            config.evaluation.window_batch,
-            lambda windows: plain(windows.to(memory_format=torch.channels_last_3d)),
-            overlap=config.evaluation.overlap,
-            mode="gaussian",
-        )
-
+    scan = full_size_scan()
+    plain = plain_prediction(_plain(network, config), scan, config, CPU)
     network.to(memory_format=torch.channels_last_3d)
-    ours, theirs = _interleaved(lambda: predict(network, scan, config, CPU), bare, repeats=2)
+    ours, theirs = _interleaved(lambda: predict(network, scan, config, CPU), plain, repeats=2)
     return _row("prediction of a 240×240×155 volume (s)", ours, theirs, 1.15)
 
 
-def _full_size_scan() -> Scan:
-    plan = plan_cases(0)[0]
-    made = make_case(plan, (240, 240, 155), 0)
-    with tempfile.TemporaryDirectory() as folder:
-        case = Path(folder) / plan.id
-        _save(made, case)
-        return load_scan(find_case(case), 0)
-
-
-def _save(made, folder: Path) -> None:
-    import nibabel
-
-    folder.mkdir()
-    for name, volume in {**made.images, "seg": made.labels}.items():
-        nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1, -1, 1, 1])), folder / f"{folder.name}_{name}.nii.gz")
-
-
-def _plain(network) -> SegResNet:
-    plain = SegResNet(3, 8, 4, 3, norm=("INSTANCE", {"affine": True}), blocks_down=(0, 1, 1, 1), blocks_up=(1, 1, 0))
+def _plain(network, config) -> SegResNet:
+    plain = plain_segresnet(config)
     plain.load_state_dict(network.backbone.state_dict())
     return plain
-
-
-class _BareLoop:
-    """What a MONAI tutorial does: network, DiceCE loss, AdamW."""
-
-    def __init__(self, network: SegResNet, config) -> None:
-        self.network = network.to(memory_format=torch.channels_last_3d).train()
-        self.loss = DiceCELoss(sigmoid=True)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning.learning_rate)
-
-    def run(self, batches) -> None:
-        batch: Batch
-        for batch in batches:
-            image = batch.image.to(memory_format=torch.channels_last_3d)
-            self.optimizer.zero_grad()
-            self.loss(self.network(image), batch.regions).backward()
-            self.optimizer.step()
 
 
 def _interleaved(one: Callable, other: Callable, repeats: int = REPEATS) -> tuple[float, float]:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,13 +49,16 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, its volumes with channels last, which convolutions prefer."""
         volumes = {"device": device, "memory_format": torch.channels_last_3d, "non_blocking": True}
-        styles = self.styles.to(device) if self.styles is not None else None
-        moved = Batch(
-            self.image.to(**volumes), self.present.to(device), self.regions.to(**volumes), self.experts, styles
-        )
-        if self.second is None or self.second_present is None:
-            return moved
-        return replace(moved, second=self.second.to(**volumes), second_present=self.second_present.to(device))
+        flat = {"device": device, "non_blocking": True}
+        return self._each(lambda tensor: tensor.to(**(volumes if tensor.ndim == 5 else flat)))
+
+    def pinned(self) -> Batch:
+        """The batch in page-locked memory: from there a GPU copies it while it computes."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "experts"}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
 
 
 class TrainingCrops:

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
+from fedpac_me.data.crops import Batch
+
 Item = TypeVar("Item")
 
 
@@ -21,3 +25,8 @@ def prefetched(items: Iterator[Item]) -> Iterator[Item]:
         while (item := ahead.result()) is not None:
             ahead = worker.submit(next, items, None)
             yield item
+
+
+def ready_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """``batches``, for a GPU in page-locked memory. That is slow to get, so let ``prefetched`` take them."""
+    return map(Batch.pinned, batches) if device.type == "cuda" else batches

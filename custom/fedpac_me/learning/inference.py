@@ -12,7 +12,7 @@ from monai.inferers import sliding_window_inference
 
 from fedpac_me.config import Config
 from fedpac_me.data.scan import Scan
-from fedpac_me.labels import labels_from_regions
+from fedpac_me.labels import REGIONS, labels_from_regions
 from fedpac_me.learning.certainty import expected_dice
 from fedpac_me.model.backbone import SegmentationNet
 from fedpac_me.model.router import Routing
@@ -33,7 +33,7 @@ class Prediction:
         labels: DHW uint8, BraTS labels of the whole volume, zero outside the brain.
         route: who spoke; ``None`` where the model has no experts.
         logits: CDHW float32, channels as ``REGIONS``, in the scan's box: what ``labels`` were cut from.
-        brain: DHW bool in the scan's box; where it is false the logits mean nothing.
+        brain: DHW bool in the scan's box; where it is false the logits are finite and mean nothing.
     """
 
     labels: np.ndarray
@@ -76,15 +76,29 @@ def _surest(
 def predict_logits(
     model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing | None
 ) -> np.ndarray:
-    """Region logits (CDHW float32) in ``scan``'s box, from overlapping windows, as ``route`` says."""
+    """Region logits (CDHW float32) in ``scan``'s box, from overlapping windows, as ``route`` says.
+
+    Windows without brain are not computed. A voxel of the brain lies in none of them, so its logit is that of all
+    windows; what lies in no other is 0.
+    """
     model.eval()
     image = torch.from_numpy(scan.image)[None]
     present = torch.from_numpy(scan.present.astype(np.float32))[None].to(device)
 
-    def window_logits(windows: torch.Tensor) -> torch.Tensor:
+    def spoken(windows: torch.Tensor) -> torch.Tensor:
         windows = windows.to(memory_format=torch.channels_last_3d)
         routes = [route] * len(windows) if route is not None else None
         return model(windows, present.expand(len(windows), -1), routes).float()
+
+    # MONAI's splitter for windows of choice merges them without a Gaussian, and divides by 0 where there are none.
+    def window_logits(windows: torch.Tensor) -> torch.Tensor:
+        touched = windows.flatten(1).any(1)
+        if touched.all():
+            return spoken(windows)
+        logits = windows.new_zeros(len(windows), len(REGIONS), *windows.shape[2:])
+        if touched.any():
+            logits[touched] = spoken(windows[touched])
+        return logits
 
     with autocast(config, device):
         logits = sliding_window_inference(

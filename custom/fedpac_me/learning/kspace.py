@@ -108,6 +108,7 @@ def modulate_lines(image: torch.Tensor, modulation: np.ndarray, axis: int) -> to
 
 def _along(matrices: torch.Tensor, image: torch.Tensor, axis: int) -> torch.Tensor:
     """Map the vectors along ``axis`` of each channel of ``image`` (CDHW) by that channel's square matrix (CNN)."""
+    matrices = matrices.to(image.device)
     if axis == 3:
         return torch.bmm(image.flatten(1, 2), matrices.mT).view_as(image)
     if axis == 1:

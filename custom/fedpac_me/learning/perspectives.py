@@ -96,8 +96,8 @@ def bias_field(image: torch.Tensor, rng: np.random.RandomState, strength: float)
     The field is a polynomial of degree 3, as in MONAI's ``RandBiasField``, which we do not use: it multiplies z-scores
     themselves, so that an amplified place gets darker where it was dark, in all modalities by the same amount.
     """
-    field = torch.from_numpy(_smooth_field(image.shape[1:], rng))
-    log_bias = _per_modality(amounts(rng, len(image), _LOG_BIAS * strength)) * field
+    field = torch.from_numpy(_smooth_field(image.shape[1:], rng)).to(image.device)
+    log_bias = _per_modality(amounts(rng, len(image), _LOG_BIAS * strength), image) * field
     zero = zero_signal(image)
     return (image - zero).mul_(log_bias.exp_()).add_(zero)
 
@@ -109,7 +109,7 @@ def contrast(image: torch.Tensor, rng: np.random.RandomState, strength: float) -
     ``RandAdjustContrast`` would take minimum, maximum and mean over the background too, and one gamma for all.
     """
     gamma = np.exp(rng.choice((-1, 1), len(image)) * amounts(rng, len(image), _LOG_GAMMA * strength))
-    gamma, zero = _per_modality(gamma), zero_signal(image)
+    gamma, zero = _per_modality(gamma, image), zero_signal(image)
     low, high = (-1 - zero) ** gamma, (1 - zero) ** gamma
     curve = (image - zero).log_().mul_(gamma).exp_()  # a power, in a quarter of pow's time
     return curve.sub_((low + high) / 2).mul_(2 / (high - low))
@@ -130,9 +130,9 @@ def histogram_shift(image: torch.Tensor, rng: np.random.RandomState, strength: f
     intercepts = heights[:, :-1] - slopes * knots[:-1]
 
     segment = ((image + _SPAN) / width).clamp_(0, _SLOPES - 1).int()  # the outer segments go on beyond the span
-    segment += _SLOPES * torch.arange(channels, dtype=torch.int32)[:, None, None, None]
+    segment += _SLOPES * torch.arange(channels, dtype=torch.int32, device=image.device)[:, None, None, None]
     at_voxels = (
-        torch.from_numpy(table).float().flatten().index_select(0, segment.flatten()).view_as(image)
+        torch.from_numpy(table).float().to(image.device).flatten().index_select(0, segment.flatten()).view_as(image)
         for table in (slopes, intercepts)
     )
     return next(at_voxels).mul_(image).add_(next(at_voxels))
@@ -143,19 +143,20 @@ def noise(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> t
 
     MONAI's ``RandRicianNoise`` would work on z-scores, and draws from numpy, which takes five times as long as torch.
     """
-    deviation, zero = _per_modality(amounts(rng, len(image), _NOISE_SD * strength)), zero_signal(image)
-    real, imaginary = (_gaussian(image.shape, rng).mul_(deviation) for _ in range(2))
+    deviation, zero = _per_modality(amounts(rng, len(image), _NOISE_SD * strength), image), zero_signal(image)
+    real, imaginary = (_gaussian(image, rng).mul_(deviation) for _ in range(2))
     return real.add_(image - zero).square_().add_(imaginary.square_()).sqrt_().add_(zero)
 
 
 def gaussian_noise(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
     """The paper's released code: additive noise, 0.02 standard deviations at strength 1."""
-    return _gaussian(image.shape, rng).mul_(_GAUSSIAN_SD * strength).add_(image)
+    return _gaussian(image, rng).mul_(_GAUSSIAN_SD * strength).add_(image)
 
 
 def intensity_shift(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
     """The paper's released code: each modality up or down by up to 5 % of its range, taken as ±3 deviations."""
-    return image + _per_modality(rng.choice((-1, 1), len(image)) * amounts(rng, len(image), _SHIFT * strength))
+    shifts = rng.choice((-1, 1), len(image)) * amounts(rng, len(image), _SHIFT * strength)
+    return image + _per_modality(shifts, image)
 
 
 VOXEL_CHANGES: dict[str, Change] = {
@@ -210,7 +211,7 @@ class _ModalityDrop(_Sometimes):
 
     def applied(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image, present = (data[key] for key in self.keys)
-        there = self.R.permutation(np.flatnonzero(present.numpy()))
+        there = self.R.permutation(np.flatnonzero(present.cpu().numpy()))
         wished = self.R.randint(1, max(1, round(2 * self.strength)) + 1)
         dropped = there[: min(wished, len(there) - 1)]
         image, present = image.clone(), present.clone()
@@ -228,7 +229,7 @@ class _Affine(_Sometimes):
 
     def applied(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image, labels = (data[key] for key in self.keys)
-        grid = self._grid(image.shape)
+        grid = self._grid(image.shape).to(image.device)
         brain = (image.abs().amax(0, keepdim=True) > 0).float()
         image = F.grid_sample(image[None], grid, "bilinear", align_corners=False)[0]
         masks = F.grid_sample(torch.cat([labels, brain])[None], grid, "nearest", align_corners=False)[0]
@@ -258,11 +259,12 @@ def _smooth_field(shape: tuple[int, ...], rng: np.random.RandomState) -> np.ndar
     return field / max(float(field.std()), 1e-6)
 
 
-def _gaussian(shape: torch.Size, rng: np.random.RandomState) -> torch.Tensor:
-    """Standard normal numbers, drawn by torch from a seed of ``rng``."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(int(rng.randint(2**31))))
+def _gaussian(image: torch.Tensor, rng: np.random.RandomState) -> torch.Tensor:
+    """Standard normal numbers like ``image``, drawn by torch from a seed of ``rng``: on the CPU, for every device."""
+    generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
+    return torch.randn(image.shape, generator=generator).to(image.device)
 
 
-def _per_modality(values: np.ndarray) -> torch.Tensor:
-    """C → C111 float32, to be broadcast over an image."""
-    return torch.from_numpy(values).float()[:, None, None, None]
+def _per_modality(values: np.ndarray, image: torch.Tensor) -> torch.Tensor:
+    """C → C111 float32, to be broadcast over ``image``."""
+    return torch.from_numpy(values).float().to(image.device)[:, None, None, None]

@@ -17,7 +17,7 @@ from fedpac_me import __version__
 from fedpac_me.config import Config
 from fedpac_me.data.crops import TrainingCrops
 from fedpac_me.data.layouts import Case, acquisition_facts
-from fedpac_me.data.prefetch import prefetched
+from fedpac_me.data.prefetch import prefetched, ready_for
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import SiteSettings
@@ -235,7 +235,7 @@ class Site:
     def _trained(self, round_number: int, experts: list[int] | None, should_stop: Callable[[], bool]) -> RoundResult:
         learning = self.config.learning
         batches = self.crops.batches(round_number, learning.steps_per_round, learning.batch, experts)
-        with closing(prefetched(batches)) as ahead:
+        with closing(prefetched(ready_for(self.device, batches))) as ahead:
             return self.trainer.train_round(ahead, round_number * learning.steps_per_round, should_stop)
 
     def _learned(self, weights: Weights, experts: list[int] | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -13,10 +13,12 @@ from torch import nn
 
 from fedpac_me.config import Config, ModelConfig
 from fedpac_me.labels import MODALITIES, REGIONS
+from fedpac_me.model.compiled import Compiled
 from fedpac_me.model.controls import give_controls
 from fedpac_me.model.embeddings import CONTRAST_LEVELS, RegionEmbedder
 from fedpac_me.model.experts import Speaker, give_experts
 from fedpac_me.model.own import OwnHead, is_own
+from fedpac_me.model.recomputed import recomputed
 from fedpac_me.model.router import Router, Routing
 
 _FOREGROUND_PRIOR_LOGIT = -2.0
@@ -38,6 +40,9 @@ class SegmentationNet(nn.Module):
         config = whole.model
         self.experts = config.experts
         self._speaker = Speaker()
+        self._recomputes = whole.learning.checkpointing
+        # Not bound to this network, so that a copy of it does not run the original.
+        self._compiled = Compiled(SegmentationNet._decoded, config.experts) if whole.learning.compile else None
         self.missing = nn.Parameter(torch.zeros(len(MODALITIES)))
         self.backbone = SegResNet(
             spatial_dims=3,
@@ -80,11 +85,11 @@ class SegmentationNet(nn.Module):
         groups = _same_speakers(routes or ())
         if len(groups) < 2:
             self._let_speak(routes[0] if routes else None)
-            return self._decoded(image)
+            return self._learned(image)
         spoken = []
         for indices in groups:
             self._let_speak(routes[indices[0]])
-            spoken.append(self._decoded(image[indices]))
+            spoken.append(self._learned(image[indices]))
         order = torch.tensor([index for indices in groups for index in indices]).argsort()
         logits, features = zip(*spoken, strict=True)
         return torch.cat(logits)[order], [torch.cat(level)[order] for level in zip(*features, strict=True)]
@@ -108,20 +113,44 @@ class SegmentationNet(nn.Module):
         self._speaker.expert = route.expert if route is not None else 0
         self._speaker.gates = torch.tensor(route.gates) if route is not None and route.gates else None
 
+    def _learned(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """``_decoded``, compiled where the config asks for it and it pays: windows of scans come too few at a time."""
+        return self._compiled(self, image) if self._compiled and self.training else self._decoded(image)
+
     def _decoded(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         x, features = self._climb(image, len(self.backbone.up_layers))
-        logits = self.backbone.conv_final(x)
+        logits = self._through(self.backbone.conv_final, x)
         return logits if self.own is None else self.own(logits), features
 
     def _climb(self, image: torch.Tensor, levels: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The encoder and ``levels`` of the decoder. MONAI's own decode keeps its features to itself."""
-        x, skips = self.backbone.encode(image)
+        x, skips = self._encoded(image)
         steps = zip(self.backbone.up_samples, self.backbone.up_layers, skips[-2::-1], strict=True)
         features = []
         for up, layer, skip in islice(steps, levels):
-            x = layer(up(x) + skip)
+            x = self._through(layer, up(x) + skip)
             features.append(x)
         return x, features
+
+    def _encoded(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """MONAI's ``encode``, layer by layer where what is inside of one is not kept."""
+        if not self._keeps_little:
+            return self.backbone.encode(image)
+        x = self.backbone.convInit(image)
+        if self.backbone.dropout_prob is not None:
+            x = self.backbone.dropout(x)
+        skips = []
+        for down in self.backbone.down_layers:
+            x = self._through(down, x)
+            skips.append(x)
+        return x, skips
+
+    def _through(self, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return recomputed(layer, x, self._speaker) if self._keeps_little else layer(x)
+
+    @property
+    def _keeps_little(self) -> bool:
+        return self._recomputes and self.training and torch.is_grad_enabled()
 
     def _stand_in(self, image: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_exporting() and bool(present.all()):
