@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -76,7 +77,10 @@ def _surest(
 def predict_logits(
     model: SegmentationNet, scan: Scan, config: Config, device: torch.device, route: Routing | None
 ) -> np.ndarray:
-    """Region logits (CDHW float32) in ``scan``'s box, from overlapping windows, as ``route`` says."""
+    """Region logits (CDHW float32) in ``scan``'s box, from overlapping windows, as ``route`` says.
+
+    Where it asks for the scan's own statistics all windows are one batch, so memory grows with their number.
+    """
     model.eval()
     image = torch.from_numpy(scan.image)[None]
     present = torch.from_numpy(scan.present.astype(np.float32))[None].to(device)
@@ -90,7 +94,7 @@ def predict_logits(
         logits = sliding_window_inference(
             image,
             roi_size=(config.data.crop,) * 3,
-            sw_batch_size=config.evaluation.window_batch,
+            sw_batch_size=sys.maxsize if route is not None and route.by_scan else config.evaluation.window_batch,
             predictor=window_logits,
             overlap=config.evaluation.overlap,
             mode="gaussian",
