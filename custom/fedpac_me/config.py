@@ -94,6 +94,10 @@ class RouterConfig(Section):
     unseen: Literal["nearest", "average"] = Field(
         "nearest", description="with keys 'site': whose expert serves a site that never trained"
     )
+    unseen_statistics: Literal["kept", "scan"] = Field(
+        "kept",
+        description="with keys 'site': a site that never trained normalises by running statistics, or by each scan's",
+    )
     far: Literal["nearest", "average", "surest"] = Field(
         "nearest",
         description="who speaks for a scan far from every key: the nearest expert, all of them on average, or the one "
@@ -187,6 +191,12 @@ class Config(Section):
                 "router.refine needs model.experts above 1, router.keys 'style' and model.norm 'instance': a mixture "
                 "of experts has no batch statistics to train with"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_scans_statistics_take_the_place_of_kept_ones(self) -> Config:
+        if self.router.unseen_statistics == "scan" and (self.router.keys != "site" or self.model.norm != "batch"):
+            raise ValueError("router.unseen_statistics 'scan' needs router.keys 'site' and model.norm 'batch'")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedpac_me.config import Config
 from fedpac_me.data.federation_split import split_facts
+from fedpac_me.data.phantom.writer import phantom_facts
 from fedpac_me.hardware import machine, versions
 from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
 from fedpac_me.storage import read_json, write_json
@@ -48,8 +49,7 @@ def _data_facts(phantom: Path, splits: Path | None) -> dict[str, Any]:
     """Which phantom it was, and how the sites were made; of any other data nothing is written down."""
     facts: dict[str, Any] = {} if splits is None else {"split": split_facts(splits)}
     if phantom.is_file():
-        settings = read_json(phantom)
-        facts["phantom"] = {key: settings[key] for key in ("version", "seed", "size")}
+        facts["phantom"] = phantom_facts(read_json(phantom))
     return facts
 
 

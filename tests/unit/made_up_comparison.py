@@ -16,13 +16,14 @@ from fedpac_me.evaluation.run_record import FINAL_MODEL, read_run
 ROLES = {"site-1": "train", "site-2": "train", "site-5": "evaluate"}
 
 
-def data_set(name: str = "houses", roles: dict[str, str] = ROLES) -> DataSet:
-    """Made-up sites with two test cases, then three, and so on."""
+def data_set(name: str = "houses", roles: dict[str, str] = ROLES, kind: str | None = None) -> DataSet:
+    """Made-up sites with two test cases, then three, and so on; a phantom where it has a ``kind``."""
     sites = {
         site: {"role": role, "train": 8 if role == "train" else 0, "validation": 2, "test": 2 + at}
         for at, (site, role) in enumerate(roles.items())
     }
-    return DataSet(name, Path("nowhere"), sites, f"hash of {name}")
+    phantom = {"version": 1, "kind": kind, "seed": 0, "size": [48] * 3} if kind else None
+    return DataSet(name, Path("nowhere"), sites, f"hash of {name}", phantom)
 
 
 def method(folder: Path, name: str, **content) -> Method:

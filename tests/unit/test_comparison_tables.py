@@ -158,9 +158,10 @@ def test_the_page_stands_alone_is_escaped_and_the_same_each_time(planned, compar
     assert re.findall(r"(?:src|href)=\"(?!data:|#)", text) == []
     assert not re.search(r"url\((?!#)|@import|<script|<link", text)
     assert text.count("<svg ") == 2
-    assert text.count("<table>") == text.count("<caption>") == 7
+    assert text.count("<table>") == text.count("<caption>") == 8
     assert re.findall(r"<h2>(.*?)</h2>", text) == [
-        "Mean Dice", "Against ours", "What it costs", "At equal time", "Site by site", "Runs", "How it was made",
+        "Mean Dice", "Against ours", "Kind by kind", "What it costs", "At equal time", "Site by site", "Runs",
+        "How it was made",
     ]  # fmt: skip
     assert all(words in text for words in ("another amount than ours", '3 <span class="bad">1 failed', "BraTS 2020"))
     assert "nan" not in text.lower()
@@ -172,7 +173,10 @@ def test_the_page_stands_alone_is_escaped_and_the_same_each_time(planned, compar
 def test_the_terminal_shows_every_method_and_the_sentences(comparison):
     lines = text_table(comparison).splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["method", *SHIFTS]
-    assert lines[5:] == comparison["sentences"]
+    told = 5 + len(comparison["sentences"])
+    assert lines[5:told] == comparison["sentences"]
+    assert lines[told : told + 2] == ["", "houses (houses):"] and "huts (huts):" in lines[told:]
+    assert [line.split()[0] for line in lines[told + 2 : told + 7]] == ["method", *SHIFTS]
     assert "3 (1 failed)" in lines[3]
 
 

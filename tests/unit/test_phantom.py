@@ -38,7 +38,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     """One case of each site, for tests that write more than once."""
-    monkeypatch.setattr(writer, "plan_cases", lambda seed: FEW)
+    monkeypatch.setattr(writer, "plan_cases", lambda seed, hospitals: FEW)
 
 
 @cache

@@ -42,6 +42,13 @@ def add_compare(commands) -> None:
         "--phantom-seeds", type=_numbers, default=(0, 1), help="phantoms to write where no --data is (default: 0,1)"
     )
     compare.add_argument("--phantom-size", type=int, default=48, help="their edge in voxels (default: 48)")
+    compare.add_argument(
+        "--phantom-kinds",
+        nargs="+",
+        default=("demo",),
+        metavar="KIND",
+        help="kinds of phantom, each with every one of the seeds: demo, conflicting, one-scanner (default: demo)",
+    )
     length = compare.add_mutually_exclusive_group()
     length.add_argument("--rounds", type=_positive, help="instead of each configuration's own")
     length.add_argument("--budget", type=_share, metavar="F", help="times each configuration's own rounds")

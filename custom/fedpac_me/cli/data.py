@@ -22,6 +22,12 @@ def add_phantom(commands) -> None:
     phantom.add_argument(
         "--size", type=_size, default=48, help="edge in voxels, or three of them: 240x240x155 (default: 48)"
     )
+    phantom.add_argument(
+        "--kind",
+        default="demo",
+        help="which federation: demo, conflicting (what is bright at one hospital is dark at another, three lack a "
+        "modality each) or one-scanner (every hospital has a scanner of its own) (default: demo)",
+    )
     phantom.add_argument("--seed", type=int, default=0)
 
 
@@ -97,7 +103,9 @@ def _size(text: str) -> int | tuple[int, int, int]:
 def _phantom(args: argparse.Namespace) -> None:
     from fedpac_me.data.phantom import write_phantom
 
-    write_phantom(args.out, size=args.size, seed=args.seed, progress=lambda line: print(line, flush=True))
+    write_phantom(
+        args.out, size=args.size, seed=args.seed, progress=lambda line: print(line, flush=True), kind=args.kind
+    )
     print(f"Phantom hospitals: {args.out}")
 
 

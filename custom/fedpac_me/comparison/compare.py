@@ -17,6 +17,7 @@ from fedpac_me.comparison.processes import run_all
 from fedpac_me.comparison.run import Task, remove_leftovers
 from fedpac_me.comparison.write import HTML_NAME, text_table, write_comparison
 from fedpac_me.data.checks import check_root
+from fedpac_me.data.phantom.kinds import DEMO, kind_named
 from fedpac_me.errors import InputError
 
 DEFAULT_REFERENCE = "fedpac_me"
@@ -38,6 +39,7 @@ class Request:
     data: Sequence[Path] = ()
     phantom_seeds: Sequence[int] = (0, 1)
     phantom_size: int = USUAL_SIZE
+    phantom_kinds: Sequence[str] = (DEMO,)
     rounds: int | None = None
     budget: float | None = None
     train_cases: int | None = None
@@ -45,8 +47,11 @@ class Request:
 
     @property
     def phantoms(self) -> list[Phantom]:
-        """Those that are compared on."""
-        return [] if self.data else [Phantom(self.out, seed, self.phantom_size) for seed in self.phantom_seeds]
+        """Those that are compared on. Raises ``InputError`` when a kind is unknown."""
+        if self.data:
+            return []
+        places = [(kind, seed) for kind in self.phantom_kinds for seed in self.phantom_seeds]
+        return [Phantom(self.out, seed, self.phantom_size, kind_named(kind).name) for kind, seed in places]
 
     @property
     def sources(self) -> list[Path]:
@@ -74,16 +79,27 @@ def compare(request: Request, tell: Tell) -> bool:
     """
     methods = load_methods(request.methods, request.rounds, request.budget)
     reference = _reference(request, methods)
+    with finished_runs(request, methods, tell) as (planned, failures):
+        comparison = write_comparison(request.out, planned, failures, reference)
+    tell(text_table(comparison))
+    tell(f"Comparison: {request.out / HTML_NAME}")
+    return not failures
+
+
+@contextmanager
+def finished_runs(
+    request: Request, methods: Sequence[Method], tell: Tell
+) -> Iterator[tuple[list[PlannedRun], dict[str, str]]]:
+    """Every run of ``methods``, the missing ones made first, and by the names of their folders why some failed.
+
+    Nobody else writes to the comparison's folder meanwhile. Raises ``InputError`` as ``compare`` does.
+    """
     with _alone(request.out):
         for phantom in request.phantoms:
             phantom.write(tell)
         with opened(request.sources, request.train_cases) as data:
             planned = plan_runs(methods, data, request.seeds, request.out)
-            failures = _run_missing(planned, request, tell)
-            comparison = write_comparison(request.out, planned, failures, reference)
-    tell(text_table(comparison))
-    tell(f"Comparison: {request.out / HTML_NAME}")
-    return not failures
+            yield planned, _run_missing(planned, request, tell)
 
 
 def _run_missing(planned: Sequence[PlannedRun], request: Request, tell: Tell) -> dict[str, str]:

@@ -16,8 +16,9 @@ from fedpac_me.comparison.identity import data_hash
 from fedpac_me.data.checks import require_sites
 from fedpac_me.data.federation_split import site_root
 from fedpac_me.data.phantom import write_phantom
-from fedpac_me.data.phantom.hospitals import HOSPITALS, PARTS
-from fedpac_me.data.phantom.writer import SETTINGS_FILE, read_phantom_settings
+from fedpac_me.data.phantom.hospitals import PARTS
+from fedpac_me.data.phantom.kinds import DEMO, kind_named
+from fedpac_me.data.phantom.writer import SETTINGS_FILE, phantom_facts, read_phantom_settings
 from fedpac_me.data.pooling import site_folders, write_root_with_few
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.splits import site_cases
@@ -39,7 +40,7 @@ class DataSet:
         root: one folder a site.
         sites: role of each site, and its cases by part.
         hash: of the content, see ``identity.data_hash``.
-        phantom: version, seed and size where the scans are synthetic.
+        phantom: version, kind, seed and size where the scans are synthetic.
     """
 
     name: str
@@ -54,6 +55,11 @@ class DataSet:
         return sum(site["role"] == _TRAINS for site in self.sites.values())
 
     @property
+    def kind(self) -> str:
+        """Phantoms of one kind are alike; data of one's own is a kind by itself."""
+        return self.phantom["kind"] if self.phantom else self.name
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What may be told of it: numbers, no folder and no id."""
         return {"hash": self.hash, "sites": self.sites, **({"phantom": self.phantom} if self.phantom else {})}
@@ -66,12 +72,14 @@ class Phantom:
     out: Path
     seed: int
     size: int = USUAL_SIZE
+    kind: str = DEMO
 
     @property
     def folder(self) -> Path:
         """Where they lie, or will."""
+        kind = "" if self.kind == DEMO else f"-{self.kind}"
         size = "" if self.size == USUAL_SIZE else f"-size-{self.size}"
-        return self.out / "data" / f"phantom-{self.seed}{size}"
+        return self.out / "data" / f"phantom{kind}-{self.seed}{size}"
 
     @property
     def written(self) -> bool:
@@ -81,12 +89,14 @@ class Phantom:
     def write(self, tell: Callable[[str], None]) -> None:
         """Write them unless they are there."""
         if not self.written:
-            tell(f"Writing the phantom of seed {self.seed} to {self.folder} ...")
-            write_phantom(self.folder, size=self.size, seed=self.seed)
+            kind = "" if self.kind == DEMO else f"{self.kind} "
+            tell(f"Writing the {kind}phantom of seed {self.seed} to {self.folder} ...")
+            write_phantom(self.folder, size=self.size, seed=self.seed, kind=self.kind)
 
     def expected(self, train_cases: int | None = None) -> DataSet:
         """What will be there; without a hash, since nothing of it has been seen yet."""
-        sites = {one.name: {"role": one.role, **dict(zip(PARTS, one.cases, strict=True))} for one in HOSPITALS}
+        hospitals = kind_named(self.kind).hospitals
+        sites = {one.name: {"role": one.role, **dict(zip(PARTS, one.cases, strict=True))} for one in hospitals}
         if train_cases is not None:
             sites = {name: site | {"train": min(site["train"], train_cases)} for name, site in sites.items()}
         return DataSet(self.folder.name, self.folder, sites, NOT_WRITTEN)
@@ -144,5 +154,5 @@ def _described(name: str, root: Path) -> DataSet:
     if not any(site["role"] == _TRAINS for site in sites.values()):
         raise InputError(f"No site of {name} trains. Give at least one the role 'train' in its site.json.")
     settings = read_phantom_settings(root) if (root / SETTINGS_FILE).is_file() else None
-    phantom = {key: settings[key] for key in ("version", "seed", "size")} if settings else None
+    phantom = phantom_facts(settings) if settings else None
     return DataSet(name, root, sites, data_hash(found), phantom)

@@ -17,7 +17,10 @@ from fedpac_me.storage import read_json, write_text
 BEGIN = "<!-- headline: begin, written by `fedpac-me headline`, not by hand -->"
 END = "<!-- headline: end -->"
 _COLUMNS = ("validation", SEEN, "worst", UNSEEN)
-_HEADS = ("validation cases", "hospitals that trained", "the worst of them", "a hospital that never trained")
+_HEAD = (
+    "| | validation cases | hospitals that trained | the worst of them | a hospital that never trained |",
+    "|---" * (len(_COLUMNS) + 1) + "|",
+)
 
 
 def read_comparison(path: Path) -> dict[str, Any]:
@@ -32,17 +35,29 @@ def read_comparison(path: Path) -> dict[str, Any]:
 
 
 def headline(comparison: Mapping[str, Any]) -> str:
-    """Mean Dice of every method as a Markdown table, with a line below that says of what."""
-    lines = [f"| | {' | '.join(_HEADS)} |", "|---" * (len(_HEADS) + 1) + "|"]
+    """Mean Dice of every method as a Markdown table, with a line below that says of what.
+
+    Where there are federations of several kinds, a table of each follows.
+    """
     nothing = comparison["nothing"]
     null = {SEEN: _of(nothing[SEEN]), "worst": nothing["worst"], UNSEEN: _of(nothing[UNSEEN])}
-    lines.append(_row("predicting no tumour at all", [_plain(null.get(column)) for column in _COLUMNS]))
+    of_nothing = _row("predicting no tumour at all", [_plain(null.get(column)) for column in _COLUMNS])
+    lines = [*_HEAD, of_nothing, *_rows(comparison, comparison["methods"]), "", _of_what(comparison)]
+    kinds = comparison.get("kinds", {})
+    for kind, found in kinds.items() if len(kinds) > 1 else ():
+        lines += ["", f"The same on {', '.join(found['data'])} alone, of the kind `{kind}`:", ""]
+        lines += [*_HEAD, *_rows(comparison, found["methods"])]
+    return "\n".join(lines)
+
+
+def _rows(comparison: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = []
     for name, method in comparison["methods"].items():
-        cells = [spread_words(method["dice"][column], ABSENT) for column in _COLUMNS]
+        cells = [spread_words(scores[name]["dice"][column], ABSENT) for column in _COLUMNS]
         marked = name == comparison["reference"]
         label = _label(name, method)
         lines.append(_row(f"**{label}**" if marked else label, [f"**{cell}**" if marked else cell for cell in cells]))
-    return "\n".join([*lines, "", _of_what(comparison)])
+    return lines
 
 
 def put_between_markers(text: str, block: str) -> str:

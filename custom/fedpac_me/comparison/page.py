@@ -43,11 +43,22 @@ def render_page(comparison: Mapping[str, Any]) -> str:
         methods=comparison["methods"],
         keys=(*REGIONS, "mean"),
         figures=SITE_FIGURES,
-        protocols=sorted({name for method in comparison["methods"].values() for name in method["unseen_by_protocol"]}),
+        kinds=comparison["kinds"],
+        test_of=_test_of,
+        protocols={kind: _protocols(found) for kind, found in comparison["kinds"].items() if _protocols(found)},
         cell=lambda value, pattern: _form(pattern)(value),
         styles=styles,
         curves=_curves(comparison, styles),
     )
+
+
+def _test_of(kind: Mapping[str, Any], method: str, sites: str) -> Mapping[str, Any] | None:
+    """The reference has none against itself."""
+    return next((test for test in kind["tests"] if (test["method"], test["sites"]) == (method, sites)), None)
+
+
+def _protocols(kind: Mapping[str, Any]) -> list[str]:
+    return sorted({name for method in kind["methods"].values() for name in method["unseen_by_protocol"]})
 
 
 def _curves(comparison: Mapping[str, Any], styles: Mapping[str, LineStyle]) -> list[tuple[str, Markup]]:

@@ -11,9 +11,10 @@ from typing import Any
 from fedpac_me.comparison import cost, significance
 from fedpac_me.comparison.figures import SEEN, UNSEEN, RunFigures
 from fedpac_me.comparison.identity import run_code
+from fedpac_me.comparison.kinds import by_kind
 from fedpac_me.comparison.methods import Method
 from fedpac_me.comparison.plan import PlannedRun
-from fedpac_me.comparison.spread import spread
+from fedpac_me.comparison.scores import dice_of, dice_scores
 from fedpac_me.evaluation.lesions import LESION_DEFINITION
 from fedpac_me.evaluation.metrics import CONVENTION
 from fedpac_me.evaluation.summary import LABEL_FIGURES, average, site_order
@@ -68,6 +69,7 @@ def build_comparison(
             }
             for method in methods
         },
+        "kinds": by_kind(data, by_method, reference),
         "nothing": _nothing(runs),
         "tests": found,
         "sentences": [*significance.sentences(found, reference), *about_compute, *_missing(planned, failed)],
@@ -106,17 +108,10 @@ def _scored(runs: Sequence[RunFigures]) -> dict[str, Any]:
     """Figures of one method over its runs."""
     return {
         "runs": [_run(run) for run in runs],
-        "dice": {
-            "validation": spread([run.validation for run in runs]),
-            SEEN: spread([_dice(run.report["mean"]) for run in runs]),
-            "worst": spread([_dice(run.report["worst_site"]) for run in runs]),
-            UNSEEN: spread([_dice(run.report["unseen"]) for run in runs]),
-        },
-        "intervals": {sites: significance.interval(runs, sites) for sites in (SEEN, UNSEEN)},
+        **dice_scores(runs),
         SEEN: _averaged([run.report["mean"] for run in runs]),
         UNSEEN: _averaged([run.report["unseen"] for run in runs]),
         "sites": _sites(runs),
-        "unseen_by_protocol": _by_protocol(runs),
         "bytes_up": _mean([run.bytes_up for run in runs]),
         "bytes_down": _mean([run.bytes_down for run in runs]),
         "seconds": _mean([run.seconds for run in runs]),
@@ -138,10 +133,10 @@ def _run(run: RunFigures) -> dict[str, Any]:
         "bytes_down": run.bytes_down,
         "validation_dice": run.validation,
         "test_dice": {
-            SEEN: _dice(run.report["mean"]),
-            "worst": _dice(worst),
+            SEEN: dice_of(run.report["mean"]),
+            "worst": dice_of(worst),
             "worst_site": worst["site"] if worst else None,
-            UNSEEN: _dice(run.report["unseen"]),
+            UNSEEN: dice_of(run.report["unseen"]),
         },
         "curve": [asdict(point) for point in run.curve],
     }
@@ -160,11 +155,6 @@ def _sites(runs: Sequence[RunFigures]) -> dict[str, dict[str, Any]]:
         }
         for data, sites in found.items()
     }
-
-
-def _by_protocol(runs: Sequence[RunFigures]) -> dict[str, float]:
-    names = sorted({name for run in runs for name in run.protocols})
-    return {name: fmean(run.protocols[name] for run in runs if name in run.protocols) for name in names}
 
 
 def _curve(runs: Sequence[RunFigures]) -> list[dict[str, float]]:
@@ -213,10 +203,6 @@ def _averaged(groups: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | No
     if not known:
         return None
     return {"sites": known[0]["sites"], "cases": known[0]["cases"], **average(known)}
-
-
-def _dice(summary: Mapping[str, Any] | None) -> float | None:
-    return summary["dice"]["mean"] if summary else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

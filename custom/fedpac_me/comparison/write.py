@@ -43,17 +43,36 @@ def write_comparison(
 
 
 def text_table(comparison: Mapping[str, Any]) -> str:
-    """Mean Dice of every method for a terminal, and the sentences below it."""
+    """Mean Dice of every method for a terminal, the sentences below it, and both by kind where there are several."""
+    lines = [*_method_lines(comparison), *comparison["sentences"]]
+    if len(comparison["kinds"]) > 1:
+        for kind, found in comparison["kinds"].items():
+            lines += ["", f"{kind} ({', '.join(found['data'])}):", *_kind_lines(found), *found["sentences"]]
+    return "\n".join(lines)
+
+
+def _method_lines(comparison: Mapping[str, Any]) -> list[str]:
     rows = [("method", "runs", "validation", "seen", "worst seen", "unseen", "MB up", "seconds")]
     for name, method in comparison["methods"].items():
-        dice = [spread_words(method["dice"][column], "-") for column in ("validation", SEEN, "worst", UNSEEN)]
         up, seconds = method["bytes_up"], method["seconds"]
         cost = ("-", "-") if seconds is None else (f"{up / 1e6:.1f}", f"{seconds:.0f}")
         failed = f" ({len(method['failed'])} failed)" if method["failed"] else ""
-        rows.append((name, f"{len(method['runs'])}{failed}", *dice, *cost))
+        rows.append((name, f"{len(method['runs'])}{failed}", *_dice_words(method), *cost))
+    return _aligned_lines(rows)
+
+
+def _kind_lines(kind: Mapping[str, Any]) -> list[str]:
+    rows = [(name, str(method["runs"]), *_dice_words(method)) for name, method in kind["methods"].items()]
+    return _aligned_lines([("method", "runs", "validation", "seen", "worst seen", "unseen"), *rows])
+
+
+def _dice_words(method: Mapping[str, Any]) -> list[str]:
+    return [spread_words(method["dice"][column], "-") for column in ("validation", SEEN, "worst", UNSEEN)]
+
+
+def _aligned_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, *comparison["sentences"]])
+    return ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -79,7 +80,8 @@ def predict_logits(
     """Region logits (CDHW float32) in ``scan``'s box, from overlapping windows, as ``route`` says.
 
     Windows without brain are not computed. A voxel of the brain lies in none of them, so its logit is that of all
-    windows; what lies in no other is 0.
+    windows; what lies in no other is 0. Where ``route`` asks for the scan's own statistics the others are one batch, so
+    memory grows with their number.
     """
     model.eval()
     image = torch.from_numpy(scan.image)[None]
@@ -104,7 +106,7 @@ def predict_logits(
         logits = sliding_window_inference(
             image,
             roi_size=(config.data.crop,) * 3,
-            sw_batch_size=config.evaluation.window_batch,
+            sw_batch_size=sys.maxsize if route is not None and route.by_scan else config.evaluation.window_batch,
             predictor=window_logits,
             overlap=config.evaluation.overlap,
             mode="gaussian",

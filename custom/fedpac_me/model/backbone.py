@@ -106,12 +106,13 @@ class SegmentationNet(nn.Module):
 
         ``None`` where there is only one.
         """
-        self._speaker.expert, self._speaker.gates = 0, gates
+        self._speaker.expert, self._speaker.gates, self._speaker.by_batch = 0, gates, False
         return self._decoded(self._stand_in(image, present))[0]
 
     def _let_speak(self, route: Routing | None) -> None:
         self._speaker.expert = route.expert if route is not None else 0
         self._speaker.gates = torch.tensor(route.gates) if route is not None and route.gates else None
+        self._speaker.by_batch = route is not None and route.by_scan
 
     def _learned(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """``_decoded``, compiled where the config asks for it and it pays: windows of scans come too few at a time."""
@@ -208,7 +209,7 @@ def _same_speakers(routes: Sequence[Routing]) -> list[list[int]]:
     """Indices of samples for which the same expert, or the same mixture, speaks."""
     groups: dict[object, list[int]] = {}
     for index, route in enumerate(routes):
-        groups.setdefault(route.gates or route.expert, []).append(index)
+        groups.setdefault((route.gates or route.expert, route.by_scan), []).append(index)
     return list(groups.values())
 
 

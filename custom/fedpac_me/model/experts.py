@@ -22,11 +22,13 @@ from fedpac_me.config import ModelConfig
 class Speaker:
     """Who speaks for the batch at hand; one object shared by all expert layers of a network.
 
-    ``expert`` alone while ``gates`` is ``None``; otherwise a mixture by ``gates`` (E, sums to 1), for inference.
+    ``expert`` alone while ``gates`` is ``None``; otherwise a mixture by ``gates`` (E, sums to 1), for inference. With
+    ``by_batch`` the statistics of a batch normalisation are those of the batch at hand, outside of training too.
     """
 
     expert: int = 0
     gates: torch.Tensor | None = None
+    by_batch: bool = False
 
 
 Norm = nn.BatchNorm3d | nn.InstanceNorm3d
@@ -61,6 +63,8 @@ class ExpertNorm(nn.Module):
             scale, shift = scale + self.own.weight, shift + self.own.bias
         if not self.has_statistics:
             return functional.instance_norm(x, weight=scale, bias=shift, eps=self.eps)
+        if self._speaker.by_batch:
+            return functional.batch_norm(x, None, None, scale, shift, training=True, eps=self.eps)
         if gates is None:
             return functional.batch_norm(
                 x, style.running_mean, style.running_var, scale, shift, self.training, self.momentum, self.eps

@@ -31,6 +31,7 @@ class Routing:
         distance: to the nearest key; above 1 is farther than every training scan of that key's expert.
         gates: weight of each expert (E, sums to 1), or ``None`` where ``expert`` alone speaks.
         candidates: experts of which the surest of its own answer is to speak; empty where that is settled.
+        by_scan: whether batch normalisation takes the statistics of the scan at hand, not those that were kept.
     """
 
     expert: int
@@ -38,6 +39,7 @@ class Routing:
     distance: float = 0.0
     gates: tuple[float, ...] | None = None
     candidates: tuple[int, ...] = ()
+    by_scan: bool = False
 
     @property
     def far(self) -> bool:
@@ -46,7 +48,7 @@ class Routing:
 
     def by_second(self) -> Routing:
         """The same scan if its expert were knocked out."""
-        return Routing(self.expert if self.second is None else self.second)
+        return Routing(self.expert if self.second is None else self.second, by_scan=self.by_scan)
 
 
 class Router(nn.Module):
@@ -87,9 +89,9 @@ class Router(nn.Module):
         """Who speaks for all scans of a site (``styles`` n, S) where an expert stands for a site."""
         known = known_figures(styles)
         routing = self._route(site_mean(styles.astype(np.float64), known), known.any(0))
-        if trained or self.config.unseen == "nearest":
-            return Routing(routing.expert, routing.second, routing.distance)
-        return Routing(routing.expert, routing.second, routing.distance, tuple(self._share().tolist()))
+        borrowed = None if trained or self.config.unseen == "nearest" else tuple(self._share().tolist())
+        by_scan = not trained and self.config.unseen_statistics == "scan"
+        return Routing(routing.expert, routing.second, routing.distance, borrowed, by_scan=by_scan)
 
     def gates(self, styles: torch.Tensor) -> torch.Tensor:
         """Soft gates (E) of scans of ``styles`` (n, S) together; the gate's gradient flows through them."""

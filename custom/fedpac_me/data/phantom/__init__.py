@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The phantom: five synthetic hospitals in BraTS2020's layout, for wherever real scans may not go.
 
-``hospitals`` says who contributes what, ``scanner`` how a protocol looks; ``anatomy`` and ``tumour`` draw on a
+``hospitals`` says who contributes what, ``scanner`` how a protocol looks, ``kinds`` which other federations there are,
+``conflicting`` one of them; ``anatomy`` and ``tumour`` draw on a
 ``canvas``; ``case`` puts one case together, ``writer`` all of them on disk; ``calibration`` compares with real cases.
 """
 

@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 from fedpac_me.data.phantom.anatomy import Anatomy, grow_brain
 from fedpac_me.data.phantom.canvas import Canvas
 from fedpac_me.data.phantom.hospitals import CasePlan
-from fedpac_me.data.phantom.scanner import PROTOCOLS, TISSUES, acquire, contrast_of
+from fedpac_me.data.phantom.kinds import ALL_PROTOCOLS
+from fedpac_me.data.phantom.scanner import TISSUES, acquire, contrast_of
 from fedpac_me.data.phantom.tumour import Tumour, grow_tumour, plan_tumour
 from fedpac_me.labels import ENHANCING, MODALITIES, NECROTIC, OEDEMA
 
@@ -37,7 +38,7 @@ def make_case(plan: CasePlan, shape: tuple[int, int, int], seed: int) -> Phantom
     anatomy = grow_brain(canvas, rng, tumour_plan.mass_effect(rng))
     tumour = grow_tumour(canvas, rng, tumour_plan, anatomy)
     tissues = _mix(canvas, rng, anatomy, tumour)
-    protocol, images = PROTOCOLS[plan.protocol], {}
+    protocol, images = ALL_PROTOCOLS[plan.protocol], {}
     for modality in plan.hospital.modalities:
         signal = _signal(canvas, rng, anatomy, tissues, contrast_of(rng, protocol, modality), modality)
         image = acquire(canvas, rng, protocol, modality, signal)

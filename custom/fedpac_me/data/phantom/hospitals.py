@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five hospitals: which scanners they own, whom they treat, and which cases they contribute."""
+"""The demo's five hospitals: which scanners they own, whom they treat, and which cases they contribute."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,10 +82,10 @@ class CasePlan:
     rng_key: tuple[int, int, int]
 
 
-def plan_cases(seed: int) -> list[CasePlan]:
+def plan_cases(seed: int, hospitals: Sequence[Hospital] = HOSPITALS) -> list[CasePlan]:
     """Every case of the phantom. Protocols and grades keep their shares in every part of every hospital."""
     plans: list[CasePlan] = []
-    for site, hospital in enumerate(HOSPITALS):
+    for site, hospital in enumerate(hospitals):
         for part, (name, count) in enumerate(zip(PARTS, hospital.cases, strict=True)):
             kinds = _kinds(hospital, count)
             order = np.random.default_rng([seed, site, part]).permutation(count)

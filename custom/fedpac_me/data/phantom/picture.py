@@ -14,12 +14,13 @@ import nibabel
 import numpy as np
 
 from fedpac_me.data.layouts import Case, find_case, find_cases
-from fedpac_me.data.phantom.writer import ACQUISITION_FILE
+from fedpac_me.data.phantom.kinds import DEMO
+from fedpac_me.data.phantom.writer import ACQUISITION_FILE, phantom_facts, read_phantom_settings
 from fedpac_me.errors import InputError
 from fedpac_me.labels import ENHANCING, MODALITIES, NECROTIC, OEDEMA
 from fedpac_me.storage import read_json
 
-_KINDS = (("P0", "HGG"), ("P1", "HGG"), ("P3", "LGG"))
+_DEMO_ROWS = (("P0", "HGG"), ("P1", "HGG"), ("P3", "LGG"))
 _COLOURS = {NECROTIC: (0.85, 0.20, 0.20), OEDEMA: (0.20, 0.70, 0.30), ENHANCING: (0.95, 0.80, 0.15)}
 _CREDIT = (
     "Labels: red necrotic or non-enhancing core, green oedema, yellow enhancing.\n"
@@ -29,16 +30,17 @@ _CREDIT = (
 
 
 def draw_comparison(phantom_root: Path, real_case: Path | None, out: Path) -> None:
-    """Draw a PNG: two high-grade phantom cases of different protocols, a low-grade one and, if given, a real case.
+    """Draw a PNG: cases of a phantom and, if given, a real one.
 
-    Each row is the axial slice with most tumour, in the order of ``MODALITIES``, and its labels.
+    Of the demo two high-grade cases of different protocols and a low-grade one, of another kind a high-grade case of
+    every protocol. Each row is the axial slice with most tumour, in the order of ``MODALITIES``, and its labels.
 
     Raises:
         InputError: a folder holds no suitable case, or a case has no segmentation.
     """
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
-    rows = [(_phantom_case(phantom_root, *kind), f"phantom\n{kind[0]}, {kind[1]}") for kind in _KINDS]
+    rows = [(_phantom_case(phantom_root, *kind), f"phantom\n{kind[0]}, {kind[1]}") for kind in _rows(phantom_root)]
     if real_case is not None:
         case = find_case(Path(real_case))
         if case is None:
@@ -55,6 +57,12 @@ def draw_comparison(phantom_root: Path, real_case: Path | None, out: Path) -> No
     figure.subplots_adjust(0.05, 0.06, 1, 0.96, 0.01, 0.02)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, facecolor="black")
+
+
+def _rows(root: Path) -> tuple[tuple[str, str], ...]:
+    """Protocol and grade of the cases to show."""
+    settings = read_phantom_settings(root) or {}
+    return _DEMO_ROWS if phantom_facts(settings)["kind"] == DEMO else tuple((p, "HGG") for p in settings["protocols"])
 
 
 def _phantom_case(root: Path, protocol: str, grade: str) -> Case:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scanner protocols: how one and the same head looks on five differently set up machines.
+"""Scanner protocols: how one and the same head looks on the demo's five differently set up machines.
 
 The protocols are further apart than most real ones, on purpose: each has a trait that real collections know too, and
 that a network cannot take for a change of brightness.
@@ -31,6 +31,7 @@ class Protocol:
         noise: sd of the Gaussian noise in each of the two receive channels (Rician in the image).
         slice_axis: 0 sagittal, 1 coronal, 2 axial.
         slice_thickness: in units of length (see ``canvas``); 0 for slices as thin as a voxel.
+        inverted: modalities stored with an inverted grey scale, vessels and cortex included.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Protocol:
     noise: float = 0.02
     slice_axis: int = 2
     slice_thickness: float = 0.0
+    inverted: tuple[str, ...] = ()
 
 
 _REFERENCE = {
@@ -49,11 +51,13 @@ _REFERENCE = {
     "t2": (1.10, 0.64, 0.46, 0.80, 0.94, 0.76, 0.90),
     "flair": (0.14, 0.62, 0.52, 0.81, 0.64, 0.70, 0.76),
 }
+_BRIGHTEST, _DARKEST = 1.25, 0.08
+"""What an inverted grey scale makes of no signal, and of the strongest."""
 _WHITE_MATTER_NULLED_T1 = (0.95, 0.66, 0.28, 0.52, 0.80, 0.46, 0.70)
 
 
 def _inverted(signal: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(max(1.25 - value, 0.08) for value in signal)
+    return tuple(max(_BRIGHTEST - value, _DARKEST) for value in signal)
 
 
 PROTOCOLS = {
@@ -128,6 +132,8 @@ def acquire(
     canvas: Canvas, rng: np.random.Generator, protocol: Protocol, modality: str, signal: np.ndarray
 ) -> np.ndarray:
     """The image (DHW float32, positive, arbitrary units) that a scanner makes of a true signal (DHW)."""
+    if modality in protocol.inverted:
+        signal = np.maximum(np.float32(_BRIGHTEST) - signal, np.float32(_DARKEST))
     image = np.maximum(signal, np.float32(0.02)) ** np.float32(protocol.gamma[MODALITIES.index(modality)])
     image *= np.exp(np.float32(protocol.bias) * canvas.smooth_field(rng, 0.4))
     if protocol.slice_thickness:

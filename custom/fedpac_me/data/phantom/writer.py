@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -22,8 +22,8 @@ import numpy as np
 
 from fedpac_me.data.layouts import ACQUISITION_FILE
 from fedpac_me.data.phantom.case import make_case
-from fedpac_me.data.phantom.hospitals import HOSPITALS, PARTS, CasePlan, Hospital, plan_cases
-from fedpac_me.data.phantom.scanner import PROTOCOLS
+from fedpac_me.data.phantom.hospitals import PARTS, CasePlan, Hospital, plan_cases
+from fedpac_me.data.phantom.kinds import DEMO, Kind, kind_named
 from fedpac_me.errors import InputError
 from fedpac_me.storage import read_json, write_json
 
@@ -40,10 +40,11 @@ def write_phantom(
     seed: int = 0,
     workers: int | None = None,
     progress: Callable[[str], None] | None = None,
+    kind: str = DEMO,
 ) -> None:
     """Write five synthetic hospitals, ``out/site-1`` to ``out/site-5``, and ``out/phantom.json``.
 
-    The same ``size`` and ``seed`` give the same bytes, whatever the number of workers.
+    The same ``kind``, ``size`` and ``seed`` give the same bytes, whatever the number of workers.
 
     Args:
         out: folder that does not exist yet, or is empty; it appears only when complete.
@@ -51,20 +52,22 @@ def write_phantom(
         seed: not negative.
         workers: processes to use; as many as there are processors when ``None``.
         progress: told a line now and then.
+        kind: which federation, one of ``kinds.KINDS``.
 
     Raises:
         InputError: ``out`` has content or cannot be written, or an argument is out of range.
     """
     shape = _checked_shape(size)
     workers = _checked_count("workers", os.cpu_count() or 1 if workers is None else workers, 1)
-    plans = plan_cases(_checked_count("seed", seed, 0))
+    wanted = kind_named(kind)
+    plans = plan_cases(_checked_count("seed", seed, 0), wanted.hospitals)
     with _complete_or_absent(Path(out)) as folder:
         for number, case_id in enumerate(_write_cases(folder, plans, shape, seed, workers), start=1):
             if progress and (number * _PROGRESS_LINES) % len(plans) < _PROGRESS_LINES:
                 progress(f"Phantom: {number} of {len(plans)} cases written (up to {case_id}).")
-        for hospital in HOSPITALS:
+        for hospital in wanted.hospitals:
             _write_site_files(folder / hospital.name, hospital, plans)
-        write_json(folder / SETTINGS_FILE, _settings(plans, shape, seed))
+        write_json(folder / SETTINGS_FILE, _settings(wanted, plans, shape, seed))
 
 
 def read_phantom_settings(out: Path) -> dict[str, Any] | None:
@@ -74,6 +77,11 @@ def read_phantom_settings(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return settings if isinstance(settings, dict) and {"version", "seed", "size", "sites"} <= settings.keys() else None
+
+
+def phantom_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells two phantoms apart, from what ``phantom.json`` says: version, kind, seed and size."""
+    return {"kind": DEMO, **{key: settings[key] for key in ("version", "kind", "seed", "size") if key in settings}}
 
 
 def brats_affine(shape: tuple[int, int, int]) -> np.ndarray:
@@ -163,13 +171,14 @@ def _write_site_files(folder: Path, hospital: Hospital, plans: list[CasePlan]) -
     write_json(folder / "splits.json", {part: [plan.id for plan in own if plan.part == part] for part in PARTS})
 
 
-def _settings(plans: list[CasePlan], shape: tuple[int, int, int], seed: int) -> dict[str, Any]:
+def _settings(kind: Kind, plans: list[CasePlan], shape: tuple[int, int, int], seed: int) -> dict[str, Any]:
     return {
+        **({} if kind.name == DEMO else {"kind": kind.name}),  # older than kinds, the demo's names none
         "version": VERSION,
         "seed": seed,
         "size": list(shape),
-        "protocols": {name: protocol.description for name, protocol in PROTOCOLS.items()},
-        "sites": {hospital.name: _site_facts(hospital, plans) for hospital in HOSPITALS},
+        "protocols": {name: protocol.description for name, protocol in kind.protocols.items()},
+        "sites": {hospital.name: _site_facts(hospital, plans) for hospital in kind.hospitals},
     }
 
 
