@@ -18,6 +18,7 @@ from nvflare.recipe.spec import Recipe
 
 from fedpac_me.code_version import this_code
 from fedpac_me.config import Config
+from fedpac_me.federation.precision import FLOAT32
 from fedpac_me.federation.run_state import RunState
 from fedpac_me.federation.server_round import server_arguments
 from fedpac_me.flare.aggregator import ExpertWiseAggregator
@@ -27,6 +28,7 @@ from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.freed_memory import FreedMemory
 from fedpac_me.flare.job_config import PERSISTOR
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
+from fedpac_me.flare.model_sender import ModelSender
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.resume import ResumeController, RunStateKeeper
 from fedpac_me.flare.returning_sites import KnownSites
@@ -84,11 +86,15 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     job.to_server(KnownSites(), id="known_sites")
     job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
     job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
-    job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
+    job.to_server(_generator(config.federation.download), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
     job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id=_SELECTOR)
     job.to_server(RunStateKeeper(config.to_dict()), id=_RUN_STATE)
     job.to_server(ValidationJsonGenerator(), id="results")
+
+
+def _generator(download: str) -> FullModelShareableGenerator:
+    return FullModelShareableGenerator() if download == FLOAT32 else ModelSender(download)
 
 
 def _add_workflows(job: FedJob, config: Config, start: int) -> None:
