@@ -13,7 +13,7 @@ endif
 POC_CONFIG := app_configs/fedpac_me.json
 POC_FLAGS :=
 
-.PHONY: help install demo poc phantom test test-fast coverage faults lint jobs bench bench-federation clean
+.PHONY: help install demo poc phantom test test-fast coverage faults lint jobs bench bench-federation bench-bytes clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -64,6 +64,9 @@ bench: install  ## the tables of docs/results/spine.md (about 50 minutes): step,
 
 bench-federation: install  ## the tables of docs/results/federation.md: start, rounds, memory, sites, slow links
 	$(BIN)/python tests/benchmarks/federation.py
+
+bench-bytes: install  ## the tables of docs/results/bytes.md: bytes of rounded messages, and the Dice that they cost
+	$(BIN)/python tests/benchmarks/bytes_on_the_wire.py messages dice
 
 clean:  ## remove build leftovers; keeps data, runs and .venv
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

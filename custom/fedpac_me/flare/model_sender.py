@@ -9,7 +9,12 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 
-from fedpac_me.federation.precision import as_sent
+from fedpac_me.federation.precision import FLOAT32, as_sent
+
+
+def model_generator(download: str) -> FullModelShareableGenerator:
+    """What turns the server's model into a message; FLARE's own where nothing is rounded."""
+    return FullModelShareableGenerator() if download == FLOAT32 else ModelSender(download)
 
 
 class ModelSender(FullModelShareableGenerator):
