@@ -13,7 +13,8 @@ endif
 POC_CONFIG := app_configs/fedpac_me.json
 POC_FLAGS :=
 
-.PHONY: help install demo poc phantom test test-fast coverage faults lint jobs bench bench-federation gpu-check clean
+.PHONY: help install demo poc phantom test test-fast coverage faults lint jobs bench bench-federation bench-bytes \
+	gpu-check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -64,6 +65,9 @@ bench: install  ## the tables of docs/results/spine.md (about 50 minutes): step,
 
 bench-federation: install  ## the tables of docs/results/federation.md: start, rounds, memory, sites, slow links
 	$(BIN)/python tests/benchmarks/federation.py
+
+bench-bytes: install  ## the tables of docs/results/bytes.md: bytes of rounded messages, and the Dice that they cost
+	$(BIN)/python tests/benchmarks/bytes_on_the_wire.py messages dice
 
 gpu-check: install  ## what a GPU makes of it: docs/results/gpu.md; says that it is skipped where there is none
 	PYTHONPATH=tests/benchmarks:$$PYTHONPATH $(BIN)/python -m gpu_check

@@ -21,6 +21,7 @@ from fedpac_me.errors import InputError
 from fedpac_me.evaluation.run_record import FINAL_MODEL
 from fedpac_me.federation.keys import KeySearch, RouterKeys
 from fedpac_me.federation.ledger import Ledger
+from fedpac_me.federation.precision import as_sent
 from fedpac_me.federation.progress import round_line
 from fedpac_me.federation.server_round import RoundServer, server_arguments
 from fedpac_me.federation.update import DATA_KIND, Contribution
@@ -75,8 +76,9 @@ def run_federation(
     meta: Mapping[str, Any] = {}
     for number in range(config.federation.rounds):
         server.begin(number, weights)
+        received = as_sent(weights, config.federation.download)
         for site in sites:
-            update = site.train(weights, number, server_meta=meta)
+            update = site.train(received, number, server_meta=meta)
             update = tamper(site.name, update) if tamper is not None else update
             verdict = server.accept(Contribution(site.name, DATA_KIND, number, update.diff, update.meta))
             if not verdict.ok and tamper is None:

@@ -17,6 +17,7 @@ from fedpac_me.data.pooling import site_folders
 from fedpac_me.data.site import folder_settings
 from fedpac_me.engine import first_weights
 from fedpac_me.federation.ledger import Ledger
+from fedpac_me.federation.precision import as_sent
 from fedpac_me.federation.run_state import RunState, server_parts
 from fedpac_me.federation.server_round import RoundServer, server_arguments
 from fedpac_me.federation.update import DATA_KIND, Contribution
@@ -61,8 +62,9 @@ def rebuilt_federation(made: Config, data: Path, folder: Path) -> dict[str, np.n
         else:
             RunState.read(folder / f"state-{number - 1}.npz").load_into(server)
         server.begin(number, weights)
+        received = as_sent(weights, made.federation.download)
         for site in sites:
-            update = site.train(weights, number, server_meta=meta)
+            update = site.train(received, number, server_meta=meta)
             assert server.accept(Contribution(site.name, DATA_KIND, number, update.diff, update.meta)).ok
         result = server.close()
         weights = {**weights, **{name: weights[name] + step for name, step in result.diff.items()}}

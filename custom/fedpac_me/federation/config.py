@@ -10,6 +10,14 @@ from pydantic import Field, model_validator
 
 from fedpac_me.config_section import Section
 from fedpac_me.federation.merge_rules import MergeRules
+from fedpac_me.federation.precision import FLOAT32
+
+WireFormat = Literal["float32", "float16"]
+
+
+def _usual(format: str) -> bool:
+    # What changes nothing is not in a resolved configuration: its hash stays comparable with that of earlier runs.
+    return format == FLOAT32
 
 
 class ServerAdamConfig(Section):
@@ -58,6 +66,14 @@ class FederationConfig(Section):
     expert_momentum: bool = Field(True, description="whether the server's momentum, or Adam, moves experts too")
     server_adam: ServerAdamConfig | None = Field(
         None, description="FedAdam: Adam at the server with the merged difference for a gradient; null: none"
+    )
+    upload: WireFormat = Field(
+        FLOAT32,
+        exclude_if=_usual,
+        description="what the sites send; float16: half the bytes, what rounding takes is added to the next update",
+    )
+    download: WireFormat = Field(
+        FLOAT32, exclude_if=_usual, description="the model on its way to the sites; the server keeps it in float32"
     )
     round_timeout: int = Field(
         0, ge=0, description="seconds a round may take before it closes without the late sites; 0: no limit"

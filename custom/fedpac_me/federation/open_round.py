@@ -35,7 +35,9 @@ class RoundResult:
 
 @dataclass
 class OpenRound:
-    """One round. ``fault``: why it takes no updates; ``norms``: the length of every accepted update as it arrived."""
+    """One round. ``fault``: why it takes no updates; ``norms``: the length of every accepted update as it arrived;
+    ``bytes_down_each``: of the model as a site receives it.
+    """
 
     number: int
     started: float
@@ -52,6 +54,7 @@ class OpenRound:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     bytes_up: int = 0
+    bytes_down_each: int = 0
     result: RoundResult | None = None
 
     @property
@@ -107,7 +110,7 @@ class OpenRound:
             rejected=tuple(sorted(self.rejected, key=lambda line: (line.site, line.reason))),
             abstained=tuple(sorted(self.abstained)),
             bytes_up=self.bytes_up,
-            bytes_down=self.schema.nbytes * len(answered) if self.schema else 0,
+            bytes_down=self.bytes_down_each * len(answered),
             metrics={site: self.metrics[site] for site in sorted(self.metrics)},
             agreement=self.agreement.means(),
             notes=self.notes,

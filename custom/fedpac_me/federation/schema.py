@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +54,6 @@ class Schema:
 
     signature: str
     shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, str]
     shared_keys: tuple[str, ...]
     expert_keys: tuple[tuple[str, ...], ...]
 
@@ -71,7 +69,6 @@ class Schema:
         return cls(
             signature=signature(arrays),
             shapes={name: array.shape for name, array in arrays.items()},
-            dtypes={name: array.dtype.name for name, array in arrays.items()},
             shared_keys=tuple(name for name in arrays if expert_of(name) is None),
             expert_keys=_grouped(arrays),
         )
@@ -85,11 +82,6 @@ class Schema:
     def experts(self) -> int:
         """How many experts the model has."""
         return len(self.expert_keys)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the global model's values in bytes."""
-        return sum(math.prod(shape) * np.dtype(self.dtypes[name]).itemsize for name, shape in self.shapes.items())
 
 
 def _floating_arrays(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from fedpac_me.federation.merge_rules import MergeRules
 from fedpac_me.federation.moments import from_moments, variances
 from fedpac_me.federation.momentum import ServerMomentum
 from fedpac_me.federation.open_round import OpenRound, RoundResult
+from fedpac_me.federation.precision import FLOAT32, FORMATS, as_sent
 from fedpac_me.federation.prototype_server import PrototypeServer, prototype_arguments
 from fedpac_me.federation.rejection import Rejected, kind, one_line, show
 from fedpac_me.federation.scan import Scan
@@ -49,6 +50,7 @@ class RoundServer:
         limits: bounds of a contribution, see ``update.Limits``.
         share: "all", or "nothing" where every site keeps its own model and the server only keeps the ledger.
         prototypes: arguments of ``PrototypeServer``, or ``None`` where the method has no prototypes.
+        download: the format of ``precision`` in which the model goes out, for the ledger.
         clock: seconds from any origin, for the rounds' duration.
         rules: see ``merge_rules.MergeRules``.
 
@@ -65,6 +67,7 @@ class RoundServer:
         expert_momentum: bool = True,
         prototypes: Mapping[str, Any] | None = None,
         server_adam: Mapping[str, Any] | None = None,
+        download: str = FLOAT32,
         clock: Callable[[], float] = time.monotonic,
         **rules: Any,
     ) -> None:
@@ -72,7 +75,10 @@ class RoundServer:
             raise InputError(f"The quorum must be an integer of at least 0, got {quorum!r}.")
         if share not in ("all", "nothing"):
             raise InputError(f"'share' must be 'all' or 'nothing', got {share!r}.")
+        if download not in FORMATS:
+            raise InputError(f"'download' must be one of {', '.join(FORMATS)}, got {download!r}.")
         self.quorum = quorum
+        self.download = download
         self.limits = limits
         self.share = share
         self.rules = MergeRules(**rules)
@@ -159,6 +165,7 @@ class RoundServer:
             if type(number) is not int:
                 raise InputError(f"The round must be an integer, got {show(number)}.")
             now.schema = Schema.learn(weights)
+            now.bytes_down_each = update.array_bytes(as_sent(weights, self.download))
             now.gathering = self.rules.opened(now.schema)
             now.agreement = Agreement(now.schema)
             now.directions = Directions(now.schema)
@@ -235,7 +242,7 @@ class RoundServer:
 def server_arguments(config: Config) -> dict[str, Any]:
     """The arguments of ``RoundServer`` that ``config`` asks for, builtins only."""
     federation = config.federation
-    names = ("quorum", "server_momentum", "share", "expert_momentum")
+    names = ("quorum", "server_momentum", "share", "expert_momentum", "download")
     own = {name: getattr(federation, name) for name in names}
     adam = federation.server_adam
     return {

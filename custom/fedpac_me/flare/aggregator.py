@@ -50,6 +50,7 @@ class ExpertWiseAggregator(Aggregator):
         hostile_sites: how many hostile sites a robust merge must withstand.
         expert_momentum: whether the server's momentum moves experts too.
         server_adam: arguments of ``federation.adam.ServerAdam``, which takes the momentum's place.
+        download: the number format in which the model goes out, for the ledger.
         prototypes: arguments of ``federation.prototype_server.PrototypeServer``, where the method has prototypes.
         abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
     """
@@ -68,6 +69,7 @@ class ExpertWiseAggregator(Aggregator):
         hostile_sites: int = 1,
         expert_momentum: bool = True,
         server_adam: dict | None = None,
+        download: str = "float32",
         prototypes: dict | None = None,
         abort_after_failed_rounds: int = 3,
     ) -> None:
@@ -84,6 +86,7 @@ class ExpertWiseAggregator(Aggregator):
         self.hostile_sites = hostile_sites
         self.expert_momentum = expert_momentum
         self.server_adam = server_adam
+        self.download = download
         self.prototypes = prototypes
         self.abort_after_failed_rounds = abort_after_failed_rounds
         self._server = RoundServer(
@@ -99,6 +102,7 @@ class ExpertWiseAggregator(Aggregator):
             hostile_sites=hostile_sites,
             expert_momentum=expert_momentum,
             server_adam=server_adam,
+            download=download,
             prototypes=prototypes,
         )
         self._ledger = Ledger()

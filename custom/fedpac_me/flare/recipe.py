@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from nvflare.app_common.app_constant import AppConstants
-from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
 from nvflare.app_common.widgets.streaming import ANALYTIC_EVENT_TYPE
 from nvflare.app_common.widgets.validation_json_generator import ValidationJsonGenerator
@@ -27,6 +26,7 @@ from fedpac_me.flare.executor import FedPacMeExecutor
 from fedpac_me.flare.freed_memory import FreedMemory
 from fedpac_me.flare.job_config import PERSISTOR
 from fedpac_me.flare.key_search import EVERY_LIVING_SITE, TASK_STYLE, KeySearchController
+from fedpac_me.flare.model_sender import model_generator
 from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.resume import ResumeController, RunStateKeeper
 from fedpac_me.flare.returning_sites import KnownSites
@@ -84,7 +84,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     job.to_server(KnownSites(), id="known_sites")
     job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
     job.to_server(PTFileModelLocator(pt_persistor_id=PERSISTOR), id=_LOCATOR)
-    job.to_server(FullModelShareableGenerator(), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
+    job.to_server(model_generator(config.federation.download), id=AppConstants.DEFAULT_SHAREABLE_GENERATOR_ID)
     job.to_server(aggregator, id=AppConstants.DEFAULT_AGGREGATOR_ID)
     job.to_server(BestModelSelector(aggregator_id=AppConstants.DEFAULT_AGGREGATOR_ID), id=_SELECTOR)
     job.to_server(RunStateKeeper(config.to_dict()), id=_RUN_STATE)

@@ -27,12 +27,13 @@ from fedpac_me.errors import InputError
 from fedpac_me.evaluation.expert_picture import OwnedScans
 from fedpac_me.evaluation.picture import case_picture
 from fedpac_me.federation import keys
+from fedpac_me.federation.precision import widened
 from fedpac_me.federation.schema import signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.learning.algorithms.choice import chosen_algorithm
 from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
 from fedpac_me.learning.device import choose_device
-from fedpac_me.learning.difference import difference, without_unused
+from fedpac_me.learning.difference import difference, rounded, without_unused
 from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.local_model import load_local_model, save_local_model
@@ -118,7 +119,7 @@ class Site:
             TrainingFailed: the received model, the loss or its gradient is not finite.
             InputError: a case is unusable.
         """
-        start = time.monotonic()
+        start, weights = time.monotonic(), widened(weights)
         state = SiteState.load(self._states, self.device, before=round_number)
         self._receive(weights, state)
         validates = round_number % self.config.evaluation.validation_every == 0
@@ -135,12 +136,14 @@ class Site:
 
         result = with_smaller_patches(attempt, lambda: self._shrunk(weights, state))
         metrics |= {"train_loss": result.loss, **result.terms}
-        self._save_state(round_number)
         if self._keeps_own_model:
+            self._save_state(round_number)
             return SiteUpdate({}, self._meta(weights, metrics, start, abstained=True))
         if self.config.evaluation.local_models and round_number == self.config.federation.rounds - 1:
             save_local_model(self._states, get_weights(self.trainer.model))
         diff, facts = self._learned(weights, experts)
+        diff, unsent = rounded(diff, state, self.config.federation.upload)
+        self._save_state(round_number, unsent)
         return SiteUpdate(diff, self._meta(weights, metrics, start, steps=result.steps, **facts))
 
     def evaluate(
@@ -266,10 +269,11 @@ class Site:
         self._receive(weights, state)
         return self.crops.shrink()
 
-    def _save_state(self, round_number: int) -> None:
+    def _save_state(self, round_number: int, unsent: Mapping[str, torch.Tensor] = _NO_META) -> None:
         algorithm = self.trainer.algorithm
         weights = self.trainer.model.state_dict() if self._keeps_own_model else algorithm.own_weights()
-        SiteState(self.trainer.optimizer.state_dict(), weights, algorithm.kept()).save(self._states, round_number)
+        state = SiteState(self.trainer.optimizer.state_dict(), weights, algorithm.kept(), dict(unsent))
+        state.save(self._states, round_number)
 
     def _load(self, case: Case) -> Scan:
         data = self.config.data

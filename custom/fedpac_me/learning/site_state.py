@@ -27,12 +27,14 @@ _JOBS_KEPT = 4
 @dataclass
 class SiteState:
     """``optimizer``: its state dict. ``weights``: the site's own model where it has a whole one, else what its model
-    has of its own, perhaps nothing. ``algorithm``: of ``learning.algorithms``, perhaps nothing.
+    has of its own, perhaps nothing. ``algorithm``: of ``learning.algorithms``, perhaps nothing. ``unsent``: what
+    rounding took from its last update, see ``federation.precision``; nothing where updates are not rounded.
     """
 
     optimizer: dict[str, Any]
     weights: dict[str, torch.Tensor]
     algorithm: dict[str, Any] = field(default_factory=dict)
+    unsent: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def save(self, folder: Path, round_number: int) -> None:
         """Write the state after ``round_number``, atomically; as many before it are kept as a server may go back."""
