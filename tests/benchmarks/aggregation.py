@@ -54,29 +54,37 @@ def segresnet_zeros(filters: int) -> Weights:
     return {name: np.zeros(tuple(value.shape), np.float32) for name, value in net.state_dict().items()}
 
 
-def updates_for(model: Weights) -> list[Weights]:
-    """One update a site, of the size that training produces."""
+def updates_for(model: Weights, number: int = SITES) -> list[Weights]:
+    """``number`` updates of the size that training produces."""
     generator = np.random.default_rng(0)
     return [
         {name: 1e-3 * generator.standard_normal(value.shape, np.float32) for name, value in model.items()}
-        for _ in range(SITES)
+        for _ in range(number)
     ]
 
 
-def run_ours(model: Weights, updates: list[Weights], server_momentum: float = 0.0) -> Weights:
-    """A round through RoundServer, everything from learning the schema to the merged difference."""
-    server = RoundServer(quorum=SITES, server_momentum=server_momentum)
+def run_ours(
+    model: Weights, updates: Sequence[Weights], server_momentum: float = 0.0, waits: list[float] | None = None
+) -> Weights:
+    """A round through RoundServer, everything from learning the schema to the merged difference.
+
+    ``waits`` gets the processor seconds of every ``accept``, which FLARE calls under its workflow lock.
+    """
+    server = RoundServer(quorum=len(updates), server_momentum=server_momentum)
     server.begin(ROUND, model)
     known = signature(model)
     for number, diff in enumerate(updates):
         meta = {"protocol": PROTOCOL, "signature": known, "cases": CASES + number, "steps": 100}
+        start = time.thread_time()
         verdict = server.accept(Contribution(f"site-{number}", "WEIGHT_DIFF", ROUND, diff, meta))
+        if waits is not None:
+            waits.append(time.thread_time() - start)
         if not verdict.ok:
             raise RuntimeError(verdict.reason)
     return server.close().diff
 
 
-def run_stock(updates: list[Weights], fl_ctx: FLContext) -> Weights:
+def run_stock(updates: Sequence[Weights], fl_ctx: FLContext) -> Weights:
     """The same round through FLARE's aggregator, fed as ScatterAndGather feeds it."""
     aggregator = InTimeAccumulateWeightedAggregator(expected_data_kind=DataKind.WEIGHT_DIFF)
     aggregator.handle_event(EventType.START_RUN, fl_ctx)
@@ -94,21 +102,21 @@ def _answer(number: int, diff: Weights) -> Shareable:
     return answer
 
 
-def _context() -> FLContext:
+def context() -> FLContext:
     manager = FLContextManager(identity_name="server", job_id="bench")
     fl_ctx = manager.new_context()
     fl_ctx.set_prop(AppConstants.CURRENT_ROUND, ROUND, private=True, sticky=True)
     return fl_ctx
 
 
-def _seconds(action: Callable[[], Weights]) -> float:
+def seconds(action: Callable[[], Weights]) -> float:
     gc.collect()
     start = time.process_time()
     action()
     return time.process_time() - start
 
 
-def _peak_bytes(action: Callable[[], Weights]) -> int:
+def peak_bytes(action: Callable[[], Weights]) -> int:
     gc.collect()
     tracemalloc.start()
     kept = action()
@@ -122,7 +130,7 @@ def measure(filters: int, repetitions: int) -> dict[str, float]:
     """All figures for one width."""
     model = segresnet_zeros(filters)
     updates = updates_for(model)
-    fl_ctx = _context()
+    fl_ctx = context()
 
     def ours() -> Weights:
         return run_ours(model, updates)
@@ -133,8 +141,8 @@ def measure(filters: int, repetitions: int) -> dict[str, float]:
     merged, reference = ours(), stock()
     times: dict[str, list[float]] = {"ours": [], "stock": []}
     for _ in range(repetitions):
-        times["ours"].append(_seconds(ours))
-        times["stock"].append(_seconds(stock))
+        times["ours"].append(seconds(ours))
+        times["stock"].append(seconds(stock))
     parameters = sum(value.size for value in model.values())
     float64_model = BYTES_PER_FLOAT64 * parameters
     ours_s, stock_s = statistics.median(times["ours"]), statistics.median(times["stock"])
@@ -145,9 +153,9 @@ def measure(filters: int, repetitions: int) -> dict[str, float]:
         "ours_s": ours_s,
         "stock_s": stock_s,
         "time_ratio": ours_s / stock_s,
-        "ours_peak": _peak_bytes(ours) / float64_model,
-        "ours_momentum_peak": _peak_bytes(lambda: run_ours(model, updates, 0.6)) / float64_model,
-        "stock_peak": _peak_bytes(stock) / float64_model,
+        "ours_peak": peak_bytes(ours) / float64_model,
+        "ours_momentum_peak": peak_bytes(lambda: run_ours(model, updates, 0.6)) / float64_model,
+        "stock_peak": peak_bytes(stock) / float64_model,
         "largest_difference": max(float(np.abs(merged[name] - reference[name]).max()) for name in model),
     }
 

@@ -50,8 +50,8 @@ MERGES: dict[str, dict[str, Any]] = {
     **{rule: VOTING | {"robust": rule} for rule in ("median", "geometric_median")},
     "multi_krum": VOTING | {"robust": "multi_krum"},
 }
-"""Name of the row: what is changed in the section `federation`. Among four sites with one hostile the trimmed mean is the
-median, so it has no row."""
+"""Name of the row: what is changed in the section `federation`. Among four sites with one hostile the trimmed mean is
+the median, so it has no row."""
 
 
 @dataclass(frozen=True)

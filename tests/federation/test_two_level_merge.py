@@ -9,12 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpac_me.config import parse_config
+from fedpac_me.federation import update as wire
+from fedpac_me.federation.gathering import AddedAtOnce
 from fedpac_me.federation.merge import CASES, MASS, RULES, ExpertWiseMerge
 from fedpac_me.federation.moments import from_moments, to_moments, variances
+from fedpac_me.federation.momentum import ServerMomentum
+from fedpac_me.federation.norm_bound import NormBound
+from fedpac_me.federation.rejection import Rejected
+from fedpac_me.federation.scan import Scan
 from fedpac_me.federation.schema import Schema, expert_of, is_statistic
+from fedpac_me.federation.server_round import RoundServer
+from fedpac_me.federation.site_update import SiteUpdate
+from fedpac_me.federation.update import Contribution
 from fedpac_me.model.backbone import build_model, get_weights
 
-from .contributions import as_bytes
+from .contributions import ROUND, as_bytes, facts_of
 
 MODEL = {
     "trunk.weight": np.array([1.0, -2.0], np.float32),
@@ -132,6 +141,53 @@ def test_what_a_region_refused_is_in_no_byte_of_the_top() -> None:
         region.add(*bad, refuse)
     top.merge(region)
     assert next_model(top) == next_model(gathered(ExpertWiseMerge(Schema.learn(MODEL)), [good]))
+
+
+def sent_by(number: int, spoilt: bool = False) -> Contribution:
+    """A site's answer as it comes over the wire; a spoilt one holds NaN at the very end."""
+    diff, cases, mass = update_of(number, 7 + 3 * number, [2.0 + number, 5.0 + 2 * number])
+    if spoilt:
+        diff[next(reversed(diff))][...] = np.nan
+    facts = facts_of(MODEL, cases, expert_mass=mass)
+    return Contribution(f"site-{number}", "WEIGHT_DIFF", ROUND, diff, facts)
+
+
+def region_of(contributions: list[Contribution], bound: NormBound) -> tuple[ExpertWiseMerge, list[str]]:
+    """An intermediate aggregator: the server's own checks in front of its sums; and whom it refused."""
+    schema, merge = Schema.learn(MODEL), ExpertWiseMerge(Schema.learn(MODEL))
+    gathering, refused = AddedAtOnce(merge), []
+    for sent in contributions:
+        verdict = wire.check(schema, sent, ROUND, (), values=False)
+        try:
+            assert verdict.ok, verdict.reason
+            ready = SiteUpdate(sent.site, sent.diff, verdict.cases, verdict.expert_mass)
+            gathering.add(ready, Scan(wire.DEFAULT_LIMITS.bound), bound)
+        except Rejected:
+            refused.append(sent.site)
+    return merge, refused
+
+
+@pytest.mark.parametrize("split", [(2, 4), (1, 3), (0, 5)])
+@pytest.mark.parametrize("first", [0.0, 0.02])
+def test_regions_that_check_as_the_server_does_come_to_the_servers_own_bytes(split, first) -> None:
+    """From answers as they arrive, one of them hostile, through checks, clipping and momentum."""
+    sent = [sent_by(number, spoilt=number == 3) for number in range(7)]
+    rules = {"clip_norm_factor": 2.0 if first else 0.0, "clip_norm_first": first}
+    server = RoundServer(server_momentum=0.6, **rules)
+    assert server.begin(ROUND, MODEL) == ""
+    verdicts = [server.accept(one) for one in reversed(sent)]
+    assert [verdict.ok for verdict in reversed(verdicts)] == [number != 3 for number in range(7)]
+    assert any(verdict.flags for verdict in verdicts) == bool(first)
+    expected = as_bytes(server.close().diff)
+
+    top, refused = ExpertWiseMerge(Schema.learn(MODEL)), []
+    for part in (sent[: split[0]], sent[split[0] : split[1]], sent[split[1] :]):
+        region, names = region_of(part, NormBound(rules["clip_norm_factor"], first))
+        top.merge(region)
+        refused += names
+    step = ServerMomentum(0.6).apply(from_moments(top.result(), variances(MODEL)))
+    assert refused == ["site-3"]
+    assert as_bytes(step) == expected
 
 
 def test_regions_that_cannot_be_merged_leave_the_top_as_it_was() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,7 @@ def expert_of(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
+@lru_cache(maxsize=2**14)  # every chunk of every update asks, and a network has hundreds of names
 def is_statistic(name: str) -> bool:
     """Whether ``name`` is a running statistic of a normalisation layer (``….running_mean``, ``….running_var``) or of
     gradients (``…_control``).
