@@ -96,6 +96,7 @@ class RouterConfig(Section):
     )
     unseen_statistics: Literal["kept", "scan"] = Field(
         "kept",
+        exclude_if="kept".__eq__,
         description="with keys 'site': a site that never trained normalises by running statistics, or by each scan's",
     )
     far: Literal["nearest", "average", "surest"] = Field(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Literal
 
 from pydantic import Field
@@ -11,7 +12,9 @@ from fedpac_me.config_section import Section
 
 
 class LearningConfig(Section):
-    """What one site does in one round."""
+    """What one site does in one round. A switch that is off is not in a resolved configuration, whose hash stays what
+    it was before there was the switch.
+    """
 
     steps_per_round: int = Field(20, ge=1)
     batch: int = Field(2, ge=1)
@@ -26,10 +29,13 @@ class LearningConfig(Section):
         "auto", description="auto: bfloat16 on CUDA, float32 on CPU"
     )
     compile: bool = Field(
-        False, description="train through torch.compile, uncompiled where that fails; other bytes, equal to rounding"
+        False,
+        exclude_if=not_,
+        description="train through torch.compile, uncompiled where that fails; other bytes, equal to rounding",
     )
     checkpointing: bool = Field(
         False,
+        exclude_if=not_,
         description="keep only what goes into each layer and compute its inside again for the gradient: less memory, "
         "more time",
     )
