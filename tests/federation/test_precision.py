@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedpac_me.errors import InputError
+from fedpac_me.federation.config import FederationConfig
 from fedpac_me.federation.fixed_point import MAX_ABS
 from fedpac_me.federation.precision import FLOAT16, FLOAT32, as_sent, sent_and_kept, widened
 from fedpac_me.federation.schema import Schema
@@ -109,3 +110,10 @@ def test_the_ledger_counts_what_goes_out(server: Make, download: str, size: int)
 def test_a_format_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match=r"'download' must be one of float32, float16, got 'int8'"):
         RoundServer(download="int8")
+
+
+def test_a_section_says_only_what_is_not_float32() -> None:
+    spelled_out = FederationConfig(upload=FLOAT32, download=FLOAT32).model_dump()
+    assert spelled_out == FederationConfig().model_dump() and not {"upload", "download"} & spelled_out.keys()
+    half = FederationConfig(upload=FLOAT16, download=FLOAT16)
+    assert FederationConfig(**half.model_dump()) == half != FederationConfig()
