@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 import scaling
+import server
 from fedpac_me.storage import read_json
 
 
@@ -35,3 +36,8 @@ def test_a_link_of_100_mbit_carries_12_and_a_half_megabytes_a_second():
 
 def test_the_page_on_scaling_is_that_of_the_kept_figures():
     assert scaling.OUT.read_text(encoding="utf-8") == scaling.page(read_json(scaling.FEDERATION))
+
+
+@pytest.mark.parametrize("bench", [server], ids=lambda bench: bench.__name__)
+def test_a_page_of_results_is_that_of_its_kept_figures(bench):
+    assert bench.OUT.read_text(encoding="utf-8") == bench.page(read_json(bench.KEPT))
