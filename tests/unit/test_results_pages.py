@@ -38,6 +38,5 @@ def test_the_page_on_scaling_is_that_of_the_kept_figures():
     assert scaling.OUT.read_text(encoding="utf-8") == scaling.page(read_json(scaling.FEDERATION))
 
 
-@pytest.mark.parametrize("bench", [server], ids=lambda bench: bench.__name__)
-def test_a_page_of_results_is_that_of_its_kept_figures(bench):
-    assert bench.OUT.read_text(encoding="utf-8") == bench.page(read_json(bench.KEPT))
+def test_the_page_on_the_server_is_that_of_the_kept_figures():
+    assert server.OUT.read_text(encoding="utf-8") == server.page(read_json(server.KEPT))
