@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 import scaling
+import server
 from fedpac_me.storage import read_json
 
 
@@ -35,3 +36,7 @@ def test_a_link_of_100_mbit_carries_12_and_a_half_megabytes_a_second():
 
 def test_the_page_on_scaling_is_that_of_the_kept_figures():
     assert scaling.OUT.read_text(encoding="utf-8") == scaling.page(read_json(scaling.FEDERATION))
+
+
+def test_the_page_on_the_server_is_that_of_the_kept_figures():
+    assert server.OUT.read_text(encoding="utf-8") == server.page(read_json(server.KEPT))
