@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dice lost to hostile sites under every merge, on the phantom: the tables of docs/results/attacks.md.
 
-    python tests/benchmarks/attacks.py                                     36 runs, minutes each
+    python tests/benchmarks/attacks.py                                     44 runs, minutes each
     python tests/benchmarks/attacks.py --merges plain median --attacks none sign_flip
     python tests/benchmarks/attacks.py --rounds 2 --merges plain --attacks none nan        a look, in minutes
 
@@ -47,6 +47,7 @@ MERGES: dict[str, dict[str, Any]] = {
     "plain": {"clip_norm_factor": 0.0},
     "bounded (default)": {},
     "norm_clipping": {"robust": "norm_clipping", "quorum": 3},
+    "norm_clipping to the median": {"robust": "norm_clipping", "quorum": 3, "clip_norm_factor": 1.0},
     **{rule: VOTING | {"robust": rule} for rule in ("median", "geometric_median")},
     "multi_krum": VOTING | {"robust": "multi_krum"},
 }

@@ -31,14 +31,7 @@ class ServerAdam:
         InputError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        learning_rate: float = 0.01,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
-        tau: float = 1e-3,
-        experts: bool = True,
-    ) -> None:
+    def __init__(self, *, learning_rate: float, beta1: float, beta2: float, tau: float, experts: bool = True) -> None:
         betas_fit = all(_is_number(beta) and 0 <= beta < 1 for beta in (beta1, beta2))
         if not betas_fit or not all(_is_number(value) and 0 < value < math.inf for value in (learning_rate, tau)):
             raise InputError(
