@@ -56,17 +56,19 @@ def _step_row(config, network, phantom: Path) -> str:
 
 def method_row(phantom: Path) -> str:
     """The whole method's step, crops and perspectives included, against plain FedAvg's; the last round's, all on."""
-    plain, whole = _interleaved(*(_turn(name, phantom) for name in ("fedavg", "fedpac_me")))
+    plain, whole = _interleaved(*(training_turn(name, phantom) for name in ("fedavg", "fedpac_me")))
     return _row("training step, FedPAC-ME against FedAvg (ms)", 1000 * whole / STEPS, 1000 * plain / STEPS, 1.40)
 
 
 def view_row(phantom: Path) -> str:
     """What the second view of L_view adds to the whole method's step, over steps with and without one."""
-    without, view = _interleaved(_turn("fedpac_me", phantom), _turn("fedpac_me", phantom, view_weight=0.05))
+    without, view = _interleaved(
+        training_turn("fedpac_me", phantom), training_turn("fedpac_me", phantom, view_weight=0.05)
+    )
     return _row("training step with the second view (ms)", 1000 * view / STEPS, 1000 * without / STEPS, 1.20)
 
 
-def _turn(name: str, phantom: Path, **contrast: float) -> Callable[[], object]:
+def training_turn(name: str, phantom: Path, **contrast: float) -> Callable[[], object]:
     """A call that trains ``STEPS`` steps of the federation's last round, on one thread."""
     config = load_config(ROOT / f"app_configs/{name}.json", {"contrast": contrast})
     crops = _crops(config, phantom)
