@@ -25,7 +25,7 @@ from fedpac_me.data.layouts import Case, find_cases
 from fedpac_me.data.prefetch import prefetched
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.scan_cache import ScanCache
-from fedpac_me.learning.perspectives import crop_augmentation
+from fedpac_me.learning.augmentation import crop_augmentation
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
 from full_size_cases import write_full_size_cases
