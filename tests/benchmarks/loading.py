@@ -25,7 +25,7 @@ from fedpac_me.data.layouts import Case, find_cases
 from fedpac_me.data.prefetch import prefetched
 from fedpac_me.data.scan import Scan, load_scan
 from fedpac_me.data.scan_cache import ScanCache
-from fedpac_me.learning.perspectives import crop_augmentation
+from fedpac_me.learning.augmentation import crop_augmentation
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
 from full_size_cases import write_full_size_cases
@@ -35,6 +35,7 @@ FEW, MANY = 3, 9
 CROP = 128
 BATCH = 2
 STEPS = 4
+GOT = 20
 
 
 def measure(folder: Path) -> list[str]:
@@ -47,6 +48,8 @@ def measure(folder: Path) -> list[str]:
         *_forms(cases[:FEW], folder),
         f"\n| {CROP}³ crops, batch {BATCH} | s a step | of it waiting for the batch |\n|---|---|---|",
         *(row for method in ("fedavg", "fedpac_me") for row in _waiting(method, cases[:FEW], folder)),
+        f"\n| getting {BATCH} crops of {CROP}³, `fedpac_me_gpu.json` | CPU ms a batch |\n|---|---|",
+        *_getting(cases[:FEW], folder),
         "\n| cases | memory held after preparing them and cutting equally many crops (MiB) |\n|---|---|",
         *(f"| {count} | {_memory_in_a_process(folder, count):.0f} |" for count in (FEW, MANY)),
     ]
@@ -114,6 +117,23 @@ def _waiting(method: str, cases: list[Case], folder: Path) -> Iterator[str]:
         steps = whole - waits[0]
         share = f"{sum(waits[1:]) / steps:.2%} (first of a round: {waits[0]:.2f} s)"
         yield f"| {config.method}, {name} | {steps / STEPS:.1f} | {share} |"
+
+
+def _getting(cases: list[Case], folder: Path) -> Iterator[str]:
+    """What the thread that gets the next batch computes, and so what a GPU waits for at most."""
+    config = load_config(ROOT / "app_configs/fedpac_me_gpu.json", {"data": {"crop": CROP}})
+    kinds = {"MPA done (for a CPU)": "cpu", "MPA drawn (for a GPU)": "cuda", "no MPA": None}
+    for what, device in kinds.items():
+        augmentation = crop_augmentation(config) if device else ()
+        scans = ScanCache(folder / "scans", config.data)
+        crops = TrainingCrops(cases, scans, 0, "site", augmentation, torch.device(device or "cpu"))
+        times: list[float] = []
+        for round_number in range(2):  # the first opens the scans
+            start = time.thread_time()
+            for _ in crops.batches(round_number, GOT, BATCH):
+                pass
+            times.append(time.thread_time() - start)
+        yield f"| {what} | {1000 * times[-1] / GOT:.0f} |"
 
 
 def _batches(config: Config, cases: list[Case], folder: Path) -> Iterator[Batch]:

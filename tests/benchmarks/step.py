@@ -19,8 +19,8 @@ from fedpac_me.data.scan_cache import ScanCache
 from fedpac_me.data.site import folder_settings
 from fedpac_me.data.splits import split_cases
 from fedpac_me.federation.prototypes import CONTRAST_REGIONS
+from fedpac_me.learning.augmentation import crop_augmentation
 from fedpac_me.learning.inference import predict
-from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
 from full_size_cases import full_size_scan

@@ -53,13 +53,17 @@ def test_every_part_runs_on_the_device_that_it_is_given(title):
 
 
 def test_a_perspective_that_goes_its_own_way_on_a_device_is_noticed():
-    class Restless(torch.nn.Module):
+    class Restless:
         calls = 0
 
         def set_random_state(self, seed: int) -> None:
-            self.calls += 1
+            pass
 
-        def forward(self, sample: dict) -> dict:
+        def drawn(self, shape: torch.Size, present: torch.Tensor):
+            return self.change
+
+        def change(self, sample: dict) -> dict:
+            self.calls += 1
             return {**sample, "image": sample["image"] + self.calls}
 
     assert _apart(Restless(), 0, TINY) == 1

@@ -196,7 +196,7 @@ def test_weak_modality_drop_drops_one():
 def test_curves_keep_order_and_one_deviation(curve):
     values = torch.linspace(-2.5, 4, 66).repeat(4, 1)[:, None, None]  # steps of 0.1: ±1 are among them
     for seed in range(10):
-        result = curve(values, np.random.RandomState(seed), 1.0)
+        result = curve(values.shape, np.random.RandomState(seed), 1.0)(values)
         assert (result.diff(dim=-1) > 0).all()
         assert torch.allclose(result[..., [15, 35]], torch.tensor([-1.0, 1.0]), atol=1e-4)
 
@@ -221,23 +221,23 @@ def test_motion_leaves_the_head_where_the_labels_are():
     ball = (sum(axis**2 for axis in axes) < 49).float().expand(4, -1, -1, -1)
     middles = []
     for seed in range(20):
-        signal = (motion(ball, np.random.RandomState(seed), 1.5) - zero_signal(ball)).square()
+        signal = (motion(ball.shape, np.random.RandomState(seed), 1.5)(ball) - zero_signal(ball)).square()
         middles += [(signal * axis).sum((1, 2, 3)) / signal.sum((1, 2, 3)) for axis in axes]
     assert torch.stack(middles).abs().mean() < 0.15  # of a voxel; moving about without a reference: 0.5
 
 
 def test_thick_slices_keep_what_is_even_and_smooth_what_is_not():
     even = torch.full((4, 12, 12, 12), 1.5)
-    assert torch.allclose(thick_slices(even, np.random.RandomState(0), 1.0), even, atol=1e-5)
+    assert torch.allclose(thick_slices(even.shape, np.random.RandomState(0), 1.0)(even), even, atol=1e-5)
     grainy = torch.randn(4, 12, 12, 12, generator=torch.Generator().manual_seed(0))
-    assert thick_slices(grainy, np.random.RandomState(0), 1.0).std() < 0.8 * grainy.std()
+    assert thick_slices(grainy.shape, np.random.RandomState(0), 1.0)(grainy).std() < 0.8 * grainy.std()
 
 
 def test_noise_is_rician():
     dark = torch.zeros(4, 20, 20, 20)
     dark[:, 0] = -3  # zero signal
     dark[:, 1:] = 3
-    result = noise(dark, np.random.RandomState(0), 1.0)
+    result = noise(dark.shape, np.random.RandomState(0), 1.0)(dark)
     deviation = result[:, 1:].flatten(1).std(1)
     assert ((deviation > 0.1) & (deviation < 0.42)).all()
     assert (result[:, 0] > -3).all()
@@ -247,9 +247,9 @@ def test_noise_is_rician():
 
 def test_released_noise_and_shift():
     flat = torch.ones(4, 20, 20, 20)
-    noisy = gaussian_noise(flat, np.random.RandomState(0), 1.0)
+    noisy = gaussian_noise(flat.shape, np.random.RandomState(0), 1.0)(flat)
     assert abs(float(noisy.std()) - 0.02) < 1e-3 and abs(float(noisy.mean()) - 1) < 1e-3
-    shift = (intensity_shift(flat, np.random.RandomState(0), 1.0) - flat).flatten(1)
+    shift = (intensity_shift(flat.shape, np.random.RandomState(0), 1.0)(flat) - flat).flatten(1)
     assert (shift == shift[:, :1]).all() and (shift.abs() <= 0.3 + 1e-6).all()
 
 

@@ -14,7 +14,7 @@ from fedpac_me.learning.perspectives import VOXEL_CHANGES
 @pytest.mark.parametrize("seed", range(3))  # of the axis, too
 def test_no_perspective_of_the_voxels_mixes_devices(name, seed):
     image = torch.randn(4, 16, 16, 16, device="meta")
-    changed = VOXEL_CHANGES[name](image, np.random.RandomState(seed), 0.6)
+    changed = VOXEL_CHANGES[name](image.shape, np.random.RandomState(seed), 0.6)(image)
     assert changed.device == image.device and changed.shape == image.shape
 
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +26,23 @@ from fedpac_me.data.layouts import Case
 from fedpac_me.data.scan_cache import PreparedScan, ScanCache
 from fedpac_me.labels import regions_from_labels
 
+_CPU = torch.device("cpu")
 _VOLUMES = ["image", "regions"]
-_TENSORS = ("image", "present", "regions", "second", "second_present")
+_CUT = ("image", "present", "regions")
+_TENSORS = (*_CUT, "second", "second_present")
+
+SampleChange = Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]]
+"""What is done to a crop: ``image``, ``regions`` (CDHW), ``present`` (C) and so on by name, on whatever device."""
+
+
+class Augmentation(Protocol):
+    """A transform of crops that can be drawn for one without being done to it."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw, and do it."""
+
+    def drawn(self, shape: torch.Size, present: torch.Tensor) -> SampleChange | None:
+        """Draw for a crop of ``shape`` (CDHW) and ``present`` (C), both before any augmentation; ``None``: nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Batch:
 
     ``experts`` says which one speaks for each sample, and ``styles`` (BS) what its scan looks like; empty and ``None``
     where the model has no experts. ``second`` (BCDHW) and its ``second_present`` (BC) are the same crops in another
-    perspective, where one was asked for.
+    perspective, where one was asked for. ``changes`` are still to be done to each sample, once it is on the device.
     """
 
     image: torch.Tensor
@@ -45,20 +61,32 @@ class Batch:
     styles: torch.Tensor | None = None
     second: torch.Tensor | None = None
     second_present: torch.Tensor | None = None
+    changes: tuple[tuple[SampleChange, ...], ...] = ()
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``, its volumes with channels last, which convolutions prefer."""
-        volumes = {"device": device, "memory_format": torch.channels_last_3d, "non_blocking": True}
-        flat = {"device": device, "non_blocking": True}
-        return self._each(lambda tensor: tensor.to(**(volumes if tensor.ndim == 5 else flat)))
+        """The batch on ``device``, changed there, its volumes with channels last, which convolutions prefer."""
+        there = self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        there = there._changed() if any(self.changes) else there
+        last = {"memory_format": torch.channels_last_3d}
+        return there._each(lambda tensor: tensor.to(**last) if tensor.ndim == 5 else tensor)
 
     def pinned(self) -> Batch:
         """The batch in page-locked memory: from there a GPU copies it while it computes."""
         return self._each(torch.Tensor.pin_memory)
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "experts"}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if torch.is_tensor(value)})
+
+    def _changed(self) -> Batch:
+        """``changes`` done, sample by sample: hardly ever do two of a batch draw the same one."""
+        samples = []
+        for number, changes in enumerate(self.changes):
+            sample = {key: getattr(self, key)[number] for key in _CUT}
+            for change in changes:
+                sample = change(sample)
+            samples.append(sample)
+        return replace(self, **_stacked(samples), changes=())
 
 
 class TrainingCrops:
@@ -70,15 +98,19 @@ class TrainingCrops:
         scans: ScanCache,
         seed: int,
         site: str,
-        augmentation: Sequence[Transform] = (),
+        augmentation: Sequence[Augmentation] = (),
+        device: torch.device = _CPU,
     ) -> None:
-        """``augmentation`` acts on every crop. Raises ``InputError`` when a case is unusable."""
+        """``augmentation`` acts on every crop: for a GPU it is drawn here and done there, by ``Batch.to``.
+
+        Raises ``InputError`` when a case is unusable.
+        """
         set_track_meta(False)  # crops need no affines, and carrying them costs time
         self._key = (seed, zlib.crc32(site.encode()))
         self._cases = cases
         self._scans = scans
         scans.prepare(cases)
-        self._size, self._augmentation = scans.config.crop, augmentation
+        self._size, self._augmentation, self._later = scans.config.crop, augmentation, device.type == "cuda"
         self._draw = _random_crop(scans.config, self._size, augmentation)
 
     def __len__(self) -> int:
@@ -112,13 +144,29 @@ class TrainingCrops:
         self._draw.set_random_state(seed=int(rng.integers(2**31)))
         chosen = _in_turn(rng, len(self), count, size) if experts is None else _by_expert(rng, experts, count, size)
         for indices, expert in chosen:
-            crops = [self._draw(_sample(self._scans.load(self._cases[index])))[0] for index in indices]
-            tensors = {key: torch.stack([crop[key] for crop in crops]) for key in _TENSORS if key in crops[0]}
+            crops, changes = zip(*(self._cut(self._cases[index]) for index in indices), strict=True)
+            batch = Batch(**_stacked(crops), changes=changes)
             if expert is None:
-                yield Batch(**tensors)
+                yield batch
             else:
                 styles = torch.from_numpy(self.styles[indices])
-                yield Batch(**tensors, experts=(expert,) * size, styles=styles)
+                yield replace(batch, experts=(expert,) * size, styles=styles)
+
+    def _cut(self, case: Case) -> tuple[dict[str, Any], tuple[SampleChange, ...]]:
+        """A random crop, and what is to be done to it on the device.
+
+        All transforms stay in one ``Compose``, which gives each a seed of its own, wherever augmentation is done.
+        """
+        sample = _sample(self._scans.load(case))
+        if not self._later:
+            return self._draw(sample)[0], ()
+        crop = self._draw(sample, end=len(self._draw.transforms) - len(self._augmentation))[0]
+        drawn = (one.drawn(crop["image"].shape, crop["present"]) for one in self._augmentation)
+        return crop, tuple(change for change in drawn if change is not None)
+
+
+def _stacked(samples: Sequence[Mapping[Hashable, Any]]) -> dict[str, torch.Tensor]:
+    return {key: torch.stack([sample[key] for sample in samples]) for key in _TENSORS if key in samples[0]}
 
 
 Chosen = tuple[list[int], int | None]
@@ -155,7 +203,7 @@ def _sample(prepared: PreparedScan) -> dict:
     }
 
 
-def _random_crop(config: DataConfig, edge: int, augmentation: Sequence[Transform]) -> Compose:
+def _random_crop(config: DataConfig, edge: int, augmentation: Sequence[Augmentation]) -> Compose:
     size = (edge,) * 3
     return Compose(
         [

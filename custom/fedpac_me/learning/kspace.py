@@ -12,6 +12,7 @@ Images are CDHW float32, z-scored, 0 outside the brain; results may spill over t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ import torch.nn.functional as F
 
 DARKEST = -2.0
 """Where zero signal lies at the highest, in standard deviations: a crop without dark tissue must not hide it."""
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+"""What is done to an image, on whatever device it is, with numbers that were drawn before."""
 
 _MOVES = 4
 _SHIFT_VOXELS = 1.5
@@ -40,52 +44,52 @@ def amounts(rng: np.random.RandomState, count: int, largest: float) -> np.ndarra
     return largest * rng.uniform(_WEAKEST, 1, count)
 
 
-def motion(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+def motion(shape: torch.Size, rng: np.random.RandomState, strength: float) -> Change:
     """A head that moves four times during each sequence, along the phase-encoding axis.
 
     The lines of k-space, measured one after another, get the phase of where the head then was. Positions are relative
     to the one at the central line, which carries most of the image: so the labels still lie where the tumour is.
     """
     axis = int(rng.randint(1, 4))
-    channels, lines = image.shape[0], image.shape[axis]
+    channels, lines = shape[0], shape[axis]
     steps = rng.choice((-1, 1), (channels, _MOVES)) * amounts(rng, channels, _SHIFT_VOXELS * strength)[:, None]
     moments = rng.uniform(0, lines, (channels, _MOVES))
     position = (steps[..., None] * (np.arange(lines) >= moments[..., None])).sum(1)
     position -= position[:, lines // 2, None]
     phase = -2j * np.pi * np.fft.fftfreq(lines) * np.fft.ifftshift(position, axes=1)
-    return modulate_lines(image, np.exp(phase), axis)
+    return lambda image: modulate_lines(image, np.exp(phase), axis)
 
 
-def ghosting(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+def ghosting(shape: torch.Size, rng: np.random.RandomState, strength: float) -> Change:
     """Faint copies of the head, shifted along the phase-encoding axis by a quarter to a half of the field of view.
 
     Something that pulsates (blood, CSF, breath) makes the lines of k-space stronger and weaker in turn.
     """
     axis = int(rng.randint(1, 4))
-    channels, lines = image.shape[0], image.shape[axis]
+    channels, lines = shape[0], shape[axis]
     offset = int(rng.randint(lines // 4, lines // 2 + 1))
     waves = 2 * np.pi * (np.arange(lines) * offset / lines + rng.uniform(0, 1, (channels, 1)))
     depth = amounts(rng, channels, _GHOST * strength)[:, None]
-    ghosted = modulate_lines(image, 1 + depth * np.cos(waves), axis)
-    # Ghosts add or take brightness on the whole, which z-scoring would undo.
-    inside = image != 0
-    excess = torch.where(inside, ghosted - image, 0).sum((1, 2, 3), keepdim=True)
-    return ghosted - excess / inside.sum((1, 2, 3), keepdim=True).clamp(min=1)
+
+    def change(image: torch.Tensor) -> torch.Tensor:
+        ghosted = modulate_lines(image, 1 + depth * np.cos(waves), axis)
+        # Ghosts add or take brightness on the whole, which z-scoring would undo.
+        inside = image != 0
+        excess = torch.where(inside, ghosted - image, 0).sum((1, 2, 3), keepdim=True)
+        return ghosted - excess / inside.sum((1, 2, 3), keepdim=True).clamp(min=1)
+
+    return change
 
 
-def thick_slices(image: torch.Tensor, rng: np.random.RandomState, strength: float) -> torch.Tensor:
+def thick_slices(shape: torch.Size, rng: np.random.RandomState, strength: float) -> Change:
     """Slices of up to 5 voxels (at strength 1), each modality in its own plane, interpolated back onto the grid.
 
     The average is taken of z-scores, where the outside is 0 and so the brain's mean: edges do not darken.
     """
-    axes = rng.randint(1, 4, len(image))
-    thickness = 1 + amounts(rng, len(image), _EXTRA_THICKNESS_VOXELS * strength)
-    return torch.cat(
-        [
-            _along(_slices(channel.shape[axis], thick)[None], channel, int(axis))
-            for channel, axis, thick in zip(image.split(1), axes, thickness, strict=True)
-        ]
-    )
+    axes = rng.randint(1, 4, shape[0]).tolist()
+    thickness = 1 + amounts(rng, shape[0], _EXTRA_THICKNESS_VOXELS * strength)
+    slices = [_slices(shape[axis], thick)[None] for axis, thick in zip(axes, thickness, strict=True)]
+    return lambda image: torch.cat(list(map(_along, slices, image.split(1), axes)))
 
 
 def modulate_lines(image: torch.Tensor, modulation: np.ndarray, axis: int) -> torch.Tensor:

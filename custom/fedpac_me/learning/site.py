@@ -31,6 +31,7 @@ from fedpac_me.federation.precision import widened
 from fedpac_me.federation.schema import signature
 from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.learning.algorithms.choice import chosen_algorithm
+from fedpac_me.learning.augmentation import crop_augmentation
 from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
 from fedpac_me.learning.device import choose_device
 from fedpac_me.learning.difference import difference, rounded, without_unused
@@ -38,7 +39,6 @@ from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.local_model import load_local_model, save_local_model
 from fedpac_me.learning.out_of_memory import with_smaller_patches
-from fedpac_me.learning.perspectives import crop_augmentation
 from fedpac_me.learning.readable_cases import ReadableCases
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
@@ -199,7 +199,7 @@ class Site:
         if self._crops is None:
             augmentation = crop_augmentation(self.config)
             cases = self.readable.among(self.split.train, self._scans.load)
-            self._crops = TrainingCrops(cases, self._scans, self.config.seed, self.name, augmentation)
+            self._crops = TrainingCrops(cases, self._scans, self.config.seed, self.name, augmentation, self.device)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:

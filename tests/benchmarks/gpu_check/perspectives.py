@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from monai.transforms import Randomizable
 
 from fedpac_me.config import Perspective, PerspectivesConfig
+from fedpac_me.data.crops import Augmentation, Batch
 from fedpac_me.labels import MODALITIES, REGIONS
 from fedpac_me.learning.perspectives import perspective_transforms
 from gpu_check.figure import Figure
@@ -28,13 +28,15 @@ def perspectives(setting: Setting) -> Iterator[Figure]:
         yield Figure(f"{name}: voxels that differ between CPU and {setting.device.type}", apart, "of all", LIMIT)
 
 
-def _apart(transform: Randomizable, seed: int, setting: Setting) -> float:
+def _apart(perspective: Augmentation, seed: int, setting: Setting) -> float:
     sample = _sample(seed, setting.method().data.crop)
-    found = []
-    for device in (torch.device("cpu"), setting.device):
-        transform.set_random_state(seed=seed)
-        found.append(transform({name: tensor.to(device) for name, tensor in sample.items()}))
-    return max((found[0][name] - found[1][name].cpu()).abs().gt(NEAR).float().mean().item() for name in sample)
+    perspective.set_random_state(seed=seed)
+    change = perspective.drawn(sample["image"].shape, sample["present"])
+    once = {name: tensor[None] for name, tensor in sample.items()}
+    # What was drawn is done twice, as `Batch.to` does it in training; the CPU's must not have been written into.
+    found = [Batch(**once, changes=((change,),)).to(device) for device in (torch.device("cpu"), setting.device)]
+    one, other = ([getattr(batch, name).cpu() for name in sample] for batch in found)
+    return max((a - b).abs().gt(NEAR).float().mean().item() for a, b in zip(one, other, strict=True))
 
 
 def _sample(seed: int, edge: int) -> dict[str, torch.Tensor]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a step waits for its batch, which the CPU cuts from prepared scans and augments."""
+"""How long a step waits for its batch, which the CPU cuts from prepared scans and the GPU augments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedpac_me.data.crops import Batch, TrainingCrops
 from fedpac_me.data.layouts import find_cases
 from fedpac_me.data.prefetch import prefetched, ready_for
 from fedpac_me.data.scan_cache import ScanCache
-from fedpac_me.learning.perspectives import crop_augmentation
+from fedpac_me.learning.augmentation import crop_augmentation
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import build_model
 from full_size_cases import write_full_size_cases
@@ -30,7 +30,8 @@ def waiting(setting: Setting) -> Iterator[Figure]:
         folder, config = Path(name), setting.method()
         write_full_size_cases(folder / "data", setting.cases, shape=setting.shape)
         scans = ScanCache(folder / "scans", config.data)
-        crops = TrainingCrops(find_cases([folder / "data"]), scans, 0, "site", crop_augmentation(config))
+        cases, augmentation = find_cases([folder / "data"]), crop_augmentation(config)
+        crops = TrainingCrops(cases, scans, 0, "site", augmentation, setting.device)
         experts = [number % config.model.experts for number in range(len(crops))]
         trainer = Trainer(build_model(config), config, setting.device)
         for _ in range(2):  # the first round warms up
