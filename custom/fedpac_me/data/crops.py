@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -56,9 +57,19 @@ class Batch:
         """The batch in page-locked memory: from there a GPU copies it while it computes."""
         return self._each(torch.Tensor.pin_memory)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Those that there are, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "experts"}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch cut into ``count`` of equally many samples, in their order."""
+        size = len(self.image) // count
+        cuts = [slice(number * size, (number + 1) * size) for number in range(count)]
+        return [replace(self._each(itemgetter(cut)), experts=self.experts[cut]) for cut in cuts]
+
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "experts"}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
+        return replace(self, **{name: change(tensor) for name, tensor in self.tensors().items()})
 
 
 class TrainingCrops:
