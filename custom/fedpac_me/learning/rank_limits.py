@@ -55,7 +55,7 @@ def _require_shareable(count: int, config: Config) -> None:
 
 
 def require_shared_memory(batch: Batch) -> None:
-    """Raises ``TrainingFailed`` where ``batch`` finds no room: writing into too little ends a process without a word."""
+    """Raises ``TrainingFailed`` where ``batch`` finds no room: writing to it would end the process without a word."""
     needed = sum(one.nbytes for one in batch.tensors().values() if not one.is_shared())
     if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free < needed:
         raise TrainingFailed(
