@@ -21,6 +21,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from small_federation import batches, config, farthest
 
 from cases import save, write_case
 from fedpac_me.data.site import SiteSettings, folder_settings
@@ -32,9 +33,7 @@ from fedpac_me.learning.rank_work import Group, _Rank
 from fedpac_me.learning.site import Site, SiteUpdate
 from fedpac_me.learning.trainer import TrainingFailed
 from fedpac_me.model.backbone import build_model, get_weights
-from small_federation import batches, config, farthest
 
-CPU = torch.device("cpu")
 LOSS_TOLERANCE = 1e-6
 DIFF_TOLERANCE = 1e-5
 """Largest difference of any value of an update; the largest value of one is about 0.04."""
@@ -157,7 +156,7 @@ def test_a_killed_process_fails_the_round_and_the_next_round_has_a_new_one(data,
             process.join()
         return False
 
-    with pytest.raises(TrainingFailed, match="one of the 2 processes .* code -9; nothing of this round is sent"):
+    with pytest.raises(TrainingFailed, match=r"one of the 2 processes .* code -9; nothing of this round is sent"):
         site.train(weights, 0, kill_before_the_second_step)
     assert len(asked) == 2
     assert active_children() == []
@@ -231,7 +230,7 @@ def test_too_little_shared_memory_is_said_before_it_ends_the_process(monkeypatch
     (batch,) = batches(1)
     monkeypatch.setattr(rank_limits, "_SHARED_MEMORY", Path("/"))
     monkeypatch.setattr(rank_limits.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(TrainingFailed, match="MB of shared memory .* --shm-size"):
+    with pytest.raises(TrainingFailed, match=r"MB of shared memory .* --shm-size"):
         require_shared_memory(batch)
 
 
