@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Group:
         """Waits for the others."""
         store = dist.FileStore(f"{folder}/ranks", count)
         if device.type == "cuda":
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
             self._group = dist.ProcessGroupNCCL(store, rank, count, PATIENCE)
             return
         options = dist.ProcessGroupGloo._Options()
