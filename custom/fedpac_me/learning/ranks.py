@@ -130,7 +130,10 @@ class _Team:
             self._processes.append(process)
             self.connections.append(here)
         self.heard()  # a meeting with somebody who never comes would take as long as the patience
-        self.group = Group(self._folder, 0, count, self._devices[0])
+        try:
+            self.group = Group(self._folder, 0, count, self._devices[0])
+        except RuntimeError as error:
+            raise Parted from error
 
     @property
     def is_whole(self) -> bool:
