@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,9 +75,21 @@ class Batch:
         """The batch in page-locked memory: from there a GPU copies it while it computes."""
         return self._each(torch.Tensor.pin_memory)
 
-    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Those that there are, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(value) for name, value in values.items() if torch.is_tensor(value)})
+        return {name: value for name, value in values.items() if torch.is_tensor(value)}
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch cut into ``count`` of equally many samples, in their order."""
+        size = len(self.image) // count
+        cuts = [slice(number * size, (number + 1) * size) for number in range(count)]
+        return [
+            replace(self._each(itemgetter(cut)), experts=self.experts[cut], changes=self.changes[cut]) for cut in cuts
+        ]
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        return replace(self, **{name: change(tensor) for name, tensor in self.tensors().items()})
 
     def _changed(self) -> Batch:
         """``changes`` done, sample by sample: hardly ever do two of a batch draw the same one."""

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from fedpac_me.data.layouts import LayoutKey
 from fedpac_me.errors import InputError, why_invalid
@@ -53,6 +53,9 @@ class SiteSettings(BaseModel):
     # "pooled" exists in simulations of central training only: see fedpac_me.data.pooling.
     device: str = "auto"
     """A torch device such as "cpu" or "cuda:1"; "auto" takes CUDA where there is some."""
+    ranks: PositiveInt = 1
+    """Processes that share each batch of the training, a GPU each, from the one in device upwards. The job's
+    learning.batch must be a multiple of it; not every method can be shared. On a CPU it is for trying it out."""
     layout: LayoutKey | None = None
     """How the files are named: "up-to-2022" (_t1 _t1ce _t2 _flair) or "from-2023" (-t1n -t1c -t2w -t2f), for folders
     with files of both; null finds it out case by case."""

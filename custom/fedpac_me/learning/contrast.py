@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fedpac_me.config import ContrastConfig
 from fedpac_me.federation.prototypes import CONTRAST_REGIONS, read_prototypes
+from fedpac_me.learning.losses import ALONE, Whole
 from fedpac_me.model.embeddings import Embeddings, RegionEmbedder, in_full, region_masks
 
 
@@ -60,7 +61,9 @@ def _agreement(
     return _mean_where(losses, (one.valid & other.valid).flatten())
 
 
-def prototype_loss(embeddings: Embeddings, prototypes: Tensor, prototype_regions: Tensor, temperature: float) -> Tensor:
+def prototype_loss(
+    embeddings: Embeddings, prototypes: Tensor, prototype_regions: Tensor, temperature: float, whole: Whole = ALONE
+) -> Tensor:
     """L_prototype: -log( Σ over prototypes of my region exp(sim/τ) / Σ over all prototypes exp(sim/τ) ).
 
     A region has a prototype an expert, each of them as good an answer (FedPCL, Tan et al. 2022, equation 5, with
@@ -72,6 +75,7 @@ def prototype_loss(embeddings: Embeddings, prototypes: Tensor, prototype_regions
         prototypes: (P, D) unit vectors.
         prototype_regions: (P) index into ``CONTRAST_REGIONS``.
         temperature: τ, what similarities are divided by.
+        whole: the batch over whose regions the mean is taken, where ``embeddings`` are of a part.
     """
     vectors = embeddings.vectors.flatten(0, 1)
     if len(prototypes) == 0:
@@ -83,7 +87,7 @@ def prototype_loss(embeddings: Embeddings, prototypes: Tensor, prototype_regions
     logits = _similarity(vectors, prototypes.to(vectors), temperature)
     # A row without a positive would be log 0 and its gradient NaN, which no mask takes away afterwards.
     positives = logits.masked_fill(~(mine | ~known[:, None]), -torch.inf)
-    return _mean_where(logits.logsumexp(1) - positives.logsumexp(1), embeddings.valid.flatten() & known)
+    return _mean_where(logits.logsumexp(1) - positives.logsumexp(1), embeddings.valid.flatten() & known, whole)
 
 
 def _similarity(vectors: Tensor, others: Tensor, temperature: float) -> Tensor:
@@ -92,9 +96,9 @@ def _similarity(vectors: Tensor, others: Tensor, temperature: float) -> Tensor:
         return in_full(vectors) @ in_full(others).T / temperature
 
 
-def _mean_where(losses: Tensor, counted: Tensor) -> Tensor:
+def _mean_where(losses: Tensor, counted: Tensor, whole: Whole = ALONE) -> Tensor:
     """Mean of the finite ``losses`` that are ``counted``; 0 where none is."""
-    return (losses * counted).sum() / counted.sum().clamp_min(1)
+    return (losses * counted).sum() / whole.total(counted.sum()).clamp_min(1)
 
 
 class EmbeddingQueue:
@@ -139,6 +143,14 @@ class PrototypeSums:
             self._sums[expert] += vectors[sample]
             self._counts[expert] += embeddings.valid[sample]
 
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Sums (E, R, D) and counts (E, R), R as ``CONTRAST_REGIONS``."""
+        return self._sums, self._counts
+
+    def add_sums(self, sums: Tensor, counts: Tensor) -> None:
+        """Add what another process has summed: its ``tensors``."""
+        self._sums, self._counts = self._sums + sums.to(self._sums), self._counts + counts.to(self._counts)
+
     def to_meta(self) -> dict[str, dict[str, Any]]:
         """{region: {'sum': a vector an expert, 'count': one an expert}}, builtins only."""
         sums, counts = self._sums.cpu(), self._counts.cpu()
@@ -160,10 +172,12 @@ class ContrastLoss:
         embedder: RegionEmbedder,
         experts: int,
         rounds: int,
+        whole: Whole = ALONE,
     ) -> None:
         """``embedder``: the travelling network's own, so that all sites' embeddings mean the same; ``rounds`` of the
-        whole federation.
+        whole federation; ``whole``: the batch, where this loss sees a part. Other parts are no negatives of the views.
         """
+        self.whole = whole
         self.config = config
         self.experts = experts
         self.rounds = rounds
@@ -178,7 +192,7 @@ class ContrastLoss:
         self._weight = self.weight(round_number)
         # The server needs sums a round ahead; before that nothing is computed at all.
         self._collects = self.config.prototype_weight > 0 and self.weight(round_number + 1) > 0
-        self._sums = PrototypeSums(self.experts, self.config.dimension)
+        self.sums = PrototypeSums(self.experts, self.config.dimension)
         self.queue.clear()
 
     def weight(self, round_number: int) -> float:
@@ -218,11 +232,11 @@ class ContrastLoss:
         with torch.set_grad_enabled(torch.is_grad_enabled() and (pulls or views)):
             own = self.embedder(features[:levels], masks)
         if self._collects:
-            self._sums.add(own, experts or [0] * len(image))
+            self.sums.add(own, experts or [0] * len(image))
         terms: dict[str, Tensor] = {}
         if pulls:
             prototypes = (known.to(image.device) for known in self._prototypes)
-            pull = prototype_loss(own, *prototypes, self.config.temperature)
+            pull = prototype_loss(own, *prototypes, self.config.temperature, self.whole)
             terms["prototype"] = self._weight * self.config.prototype_weight * pull
         if views:
             other = self.embedder(second[:levels], masks)
@@ -233,4 +247,4 @@ class ContrastLoss:
 
     def sums_meta(self) -> dict[str, dict[str, Any]] | None:
         """What the site sends as 'prototypes' after the round; ``None`` where the server has no use for it yet."""
-        return self._sums.to_meta() if self._collects else None
+        return self.sums.to_meta() if self._collects else None

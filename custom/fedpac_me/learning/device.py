@@ -8,6 +8,13 @@ import torch
 from fedpac_me.errors import InputError
 
 
+def prepare_torch(device: torch.device, cpu_threads: int) -> None:
+    """How this process computes on ``device``: on a CPU in a fixed order, so that a seed gives the same bytes again."""
+    if device.type == "cpu":
+        torch.set_num_threads(cpu_threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+
+
 def choose_device(wanted: str) -> torch.device:
     """The device named in the site's settings; ``auto`` takes CUDA where there is some, else the CPU.
 

@@ -33,12 +33,13 @@ from fedpac_me.federation.update import PROTOCOL
 from fedpac_me.learning.algorithms.choice import chosen_algorithm
 from fedpac_me.learning.augmentation import crop_augmentation
 from fedpac_me.learning.case_scores import case_scores, routing_facts, with_pair_matching
-from fedpac_me.learning.device import choose_device
+from fedpac_me.learning.device import choose_device, prepare_torch
 from fedpac_me.learning.difference import difference, rounded, without_unused
 from fedpac_me.learning.encoding import encoded_twice
 from fedpac_me.learning.inference import Prediction, predict
 from fedpac_me.learning.local_model import load_local_model, save_local_model
 from fedpac_me.learning.out_of_memory import with_smaller_patches
+from fedpac_me.learning.ranks import Ranks
 from fedpac_me.learning.readable_cases import ReadableCases
 from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import RoundResult, Trainer, TrainingFailed, TrainingStopped
@@ -69,16 +70,14 @@ class Site:
     ) -> None:
         """``folder`` is the site's own, for its pictures and, unless ``states`` is another, its state.
 
-        Raises ``InputError`` on bad data.
+        Raises ``InputError`` on bad data, or where the training cannot be shared by the ranks of the settings.
         """
         self.name = name
         self.config = config
         self.role = settings.role
         self.trains = settings.role == ("pooled" if config.pooled else "train")
         self.device = choose_device(settings.device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(config.learning.cpu_threads)
-        torch.use_deterministic_algorithms(self.device.type == "cpu")
+        prepare_torch(self.device, config.learning.cpu_threads)
         self.split = site_cases(settings)
         if self.trains and not self.split.train:
             raise InputError(
@@ -87,7 +86,8 @@ class Site:
             )
         model = build_model(config)
         self._untrained_own = {name: value.clone() for name, value in own_state(model).items()}
-        self.trainer = Trainer(model, config, self.device, chosen_algorithm(model, config, self.device))
+        ranks = Ranks(settings.ranks, config, self.device) if self.trains and settings.ranks > 1 else None
+        self.trainer = Trainer(model, config, self.device, chosen_algorithm(model, config, self.device, ranks), ranks)
         self._folder = folder
         self._states = states or folder
         self._scans = ScanCache(settings.cache or folder / SCANS_FOLDER, config.data)
@@ -116,7 +116,7 @@ class Site:
 
         Raises:
             TrainingStopped: ``should_stop`` said so.
-            TrainingFailed: the received model, the loss or its gradient is not finite.
+            TrainingFailed: the received model, the loss or its gradient is not finite, or a rank has failed.
             InputError: a case is unusable.
         """
         start, weights = time.monotonic(), widened(weights)
@@ -129,9 +129,8 @@ class Site:
         experts = self._experts_of_cases()
 
         def attempt() -> RoundResult:
-            self.trainer.restore(state.optimizer if state is not None else None)
-            if self.trainer.contrast is not None:
-                self.trainer.contrast.begin_round(round_number, server_meta.get("prototypes"))
+            optimizer = state.optimizer if state is not None else None
+            self.trainer.begin_round(optimizer, round_number, server_meta.get("prototypes"))
             return self._trained(round_number, experts, should_stop)
 
         result = with_smaller_patches(attempt, lambda: self._shrunk(weights, state))
@@ -199,7 +198,9 @@ class Site:
         if self._crops is None:
             augmentation = crop_augmentation(self.config)
             cases = self.readable.among(self.split.train, self._scans.load)
-            self._crops = TrainingCrops(cases, self._scans, self.config.seed, self.name, augmentation, self.device)
+            # What is still to be done to a batch on its device cannot be sent to another process.
+            device = self.device if self.trainer.ranks is None else torch.device("cpu")
+            self._crops = TrainingCrops(cases, self._scans, self.config.seed, self.name, augmentation, device)
         return self._crops
 
     def _route(self, scan: Scan) -> Routing | None:

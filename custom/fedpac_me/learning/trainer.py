@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from fedpac_me.data.crops import Batch
 from fedpac_me.learning.algorithms.algorithm import Algorithm
 from fedpac_me.learning.contrast import ContrastLoss
 from fedpac_me.learning.inference import autocast
-from fedpac_me.learning.losses import RegionLoss
+from fedpac_me.learning.losses import ALONE, RegionLoss, Whole
 from fedpac_me.learning.perspectives import FGSM_EPSILON, fgsm
 from fedpac_me.model.backbone import SegmentationNet
 from fedpac_me.model.router import Routing
+
+if TYPE_CHECKING:
+    from fedpac_me.learning.ranks import Ranks
 
 
 class TrainingStopped(Exception):
@@ -46,15 +49,26 @@ class Trainer:
     """Trains ``model`` in place; keeps the optimiser from round to round."""
 
     def __init__(
-        self, model: SegmentationNet, config: Config, device: torch.device, algorithm: Algorithm | None = None
+        self,
+        model: SegmentationNet,
+        config: Config,
+        device: torch.device,
+        algorithm: Algorithm | None = None,
+        ranks: Ranks | None = None,
+        whole: Whole = ALONE,
     ) -> None:
+        """``ranks``: the processes that share the batches, where there are several and this one leads; ``whole``: the
+        batch, where this one does not.
+        """
         self.model = model.to(device, memory_format=torch.channels_last_3d)
         self.config = config
         self.device = device
         self.algorithm = algorithm or Algorithm(self.model)
-        self.loss = RegionLoss()
+        self.ranks = ranks
+        whole = whole if ranks is None else ranks.whole
+        self.loss = RegionLoss(whole)
         self.contrast = (
-            ContrastLoss(config.contrast, model.embedder, config.model.experts, config.federation.rounds)
+            ContrastLoss(config.contrast, model.embedder, config.model.experts, config.federation.rounds, whole)
             if model.embedder is not None
             else None
         )
@@ -70,6 +84,19 @@ class Trainer:
             # A copy: torch takes tensors over as they are, and steps that are given up would move the caller's.
             self.optimizer.load_state_dict(copy.deepcopy(optimizer_state))
 
+    def begin_round(self, optimizer_state: dict[str, Any] | None, round_number: int, prototypes: object) -> None:
+        """Before ``train_round``: the optimiser's saved state, the round (from 0), the server's prototypes.
+
+        Raises:
+            InputError: the prototypes cannot be used.
+            TrainingFailed: the processes that share the batches cannot be started.
+        """
+        self.restore(optimizer_state)
+        if self.contrast is not None:
+            self.contrast.begin_round(round_number, prototypes)
+        if self.ranks is not None:
+            self.ranks.begin_round(round_number, prototypes)
+
     def train_round(
         self, batches: Iterable[Batch], first_step: int, should_stop: Callable[[], bool] = lambda: False
     ) -> RoundResult:
@@ -77,7 +104,7 @@ class Trainer:
 
         Raises:
             TrainingStopped: ``should_stop`` said so; it is asked before every step.
-            TrainingFailed: the loss or its gradient is not finite.
+            TrainingFailed: the loss or its gradient is not finite, or a process that shares the batches has failed.
         """
         self.model.train()
         totals = Counter({"loss": 0.0})
@@ -85,12 +112,15 @@ class Trainer:
         for batch in batches:
             if should_stop():
                 raise TrainingStopped
-            batch = batch.to(self.device)
+            if self.ranks is None:
+                batch = batch.to(self.device)
             self.algorithm.begin_step(steps)
             totals.update(self.step(batch, first_step + steps))
             self.algorithm.end_step(batch, first_step + steps)
             steps += 1
         self.algorithm.end_round()
+        if self.ranks is not None and self.contrast is not None:
+            self.ranks.add_sums_to(self.contrast.sums)
         means = {name: total / max(steps, 1) for name, total in totals.items()}
         return RoundResult(steps, means.pop("loss"), means)
 
@@ -100,15 +130,11 @@ class Trainer:
         Raises ``TrainingFailed``.
         """
         self._set_learning_rate(step)
-        if _drawn(self.config, step):
-            batch = self._attacked(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.config, self.device):
-            terms = self._losses(batch, step)
+        terms = self.gradients(batch, step) if self.ranks is None else self.ranks.gradients(self, batch, step)
         values = {name: term.item() for name, term in terms.items()}
         for name, value in values.items():
             _require_finite(name, value)
-        sum(terms.values()).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.learning.clip_norm)
         _require_finite("gradient norm", norm.item())
         self.algorithm.adjust_gradients()
@@ -116,6 +142,15 @@ class Trainer:
             self._refine_gate(batch)
         self.optimizer.step()
         return values
+
+    def gradients(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        """Adds the gradient of the loss of ``batch`` to the parameters' ``grad``; returns the terms of the loss."""
+        if _drawn(self.config, step):
+            batch = self._attacked(batch)
+        with autocast(self.config, self.device):
+            terms = self._losses(batch, step)
+        sum(terms.values()).backward()
+        return {name: term.detach() for name, term in terms.items()}
 
     def _attacked(self, batch: Batch) -> Batch:
         """The batch, changed in the way that the network minds most (``perspectives.fgsm``)."""

@@ -10,7 +10,7 @@ model. λ = 0: the own model is the one of a site that trains alone. Costs a sec
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,17 +22,22 @@ from fedpac_me.learning.site_state import SiteState
 from fedpac_me.learning.trainer import Trainer
 from fedpac_me.model.backbone import SegmentationNet
 
+if TYPE_CHECKING:
+    from fedpac_me.learning.ranks import Ranks
+
 _OPTIMIZER = "optimizer"
 
 
 class Ditto(Algorithm):
     """Trains a second network by FedProx, whose anchor is the received model."""
 
-    def __init__(self, model: SegmentationNet, config: Config, device: torch.device) -> None:
-        """``config.algorithm.proximal_weight`` is λ."""
+    def __init__(
+        self, model: SegmentationNet, config: Config, device: torch.device, ranks: Ranks | None = None
+    ) -> None:
+        """``config.algorithm.proximal_weight`` is λ; ``ranks`` share the batches of both networks."""
         super().__init__(model)
         own = copy.deepcopy(model)
-        self._own = Trainer(own, config, device, FedProx(own, config.algorithm.proximal_weight))
+        self._own = Trainer(own, config, device, FedProx(own, config.algorithm.proximal_weight), ranks)
 
     @property
     def speaker(self) -> SegmentationNet:
