@@ -43,13 +43,15 @@ cases it may be more: where a rounding moves an activation over a ReLU's edge, t
 
 EXPERTS = {"experts": 2, "adapter_rank": 2, "own": "all"}
 PULL = {"prototype_weight": 0.05, "start": 0.0, "ramp": 0.0, "minimum_count": 0.0, "dimension": 4}
+ONE_SITE = {"quorum": 1}
+"""So that what it sends is merged: a round without a merge has no prototypes."""
 METHODS = {
     "plain": {},
     "fedprox": {"algorithm": {"name": "fedprox", "proximal_weight": 1.0}},
-    "scaffold and adam": {"algorithm": {"name": "scaffold"}, "federation": {"server_adam": {"beta1": 0.5}}},
+    "scaffold": {"algorithm": {"name": "scaffold"}},
     "ditto": {"algorithm": {"name": "ditto", "proximal_weight": 1.0}},
     "fedrep": {"algorithm": {"name": "fedrep", "head_steps": 1}, "model": {"own": "last_layer"}},
-    "experts, own parts and prototypes": {"model": EXPERTS, "contrast": PULL},
+    "experts, own parts and prototypes": {"model": EXPERTS, "contrast": PULL, "federation": ONE_SITE},
     "attacked images": {"perspectives": {"fgsm": {"probability": 1.0}}},
     "nothing is shared": {"federation": {"share": "nothing"}},
 }
