@@ -105,7 +105,8 @@ def test_every_kit_says_where_its_data_is_and_what_its_role(federation, hospital
     for number in range(1, SITES + 1):
         settings = json.loads((federation.poc.kits / f"site-{number}/local/fedpac_me.json").read_text())
         role = "evaluate" if number == SITES else "train"
-        assert settings == {"data": [str(hospitals / f"site-{number}")], "role": role, "device": "auto"}
+        data = [str(hospitals / f"site-{number}")]
+        assert settings == {"data": data, "role": role, "device": "auto", "ranks": 1}
 
 
 def test_the_users_own_flare_settings_are_left_alone(federation):
