@@ -113,7 +113,7 @@ def test_an_engineer_writes_a_kits_settings(federation, tmp_path):
     done = federation.script("configure", kit, "--data", tmp_path, "--role", "evaluate", "--device", "cpu")
     assert done.code == 0, done.err
     settings = json.loads((kit / "local/fedpac_me.json").read_text())
-    assert settings == {"data": [str(tmp_path)], "role": "evaluate", "device": "cpu"}
+    assert settings == {"data": [str(tmp_path)], "role": "evaluate", "device": "cpu", "ranks": 1}
     (kit / "local/fedpac_me.json").write_bytes(before)
     refused = federation.script("configure", federation.poc.kits / "server", "--data", tmp_path)
     assert (refused.code, "is not the kit of a hospital" in refused.err) == (2, True)
