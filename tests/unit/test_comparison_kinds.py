@@ -60,20 +60,22 @@ def test_the_page_and_the_terminal_tell_them_apart(runs, comparison):
     assert below[4:] == comparison["kinds"]["conflicting"]["sentences"] and "theirs (-" in below[4]
 
 
-def test_the_headline_has_a_table_of_each_kind(comparison):
+def test_the_headline_has_rows_of_each_kind(comparison):
     lines = headline(comparison).splitlines()
-    assert lines.count(lines[0]) == 3
-    at = lines.index("The same on phantom-conflicting-0 alone, of the kind `conflicting`:")
+    rows = [line.split("|")[1:3] for line in lines if line.startswith("| demo") or line.startswith("| conflicting")]
+    ours, theirs = " **Method ours (`ours`)** ", " Method theirs (`theirs`) "
+    assert rows == [[f" {kind} ", method] for kind in ("demo", "conflicting") for method in (ours, theirs)]
     found = comparison["kinds"]["conflicting"]["methods"]["ours"]["dice"]["seen"]
-    assert lines[at + 4].startswith("| **Method ours (`ours`)** |")
-    assert f"| **{found['mean']:.3f} ± {found['sd']:.3f}** |" in lines[at + 4]
+    assert f"| **{found['mean']:.3f} ± {found['sd']:.3f}** |" in lines[4]
+    assert len({line.count("|") for line in lines[:7]}) == 1 and "predicting no tumour" in lines[6]
+    assert lines[-1] == f"- conflicting: {' '.join(comparison['kinds']['conflicting']['sentences'])}"
 
 
 def test_one_kind_alone_is_not_told_twice(tmp_path):
     planned = plan_runs([method(tmp_path, "only")], [data_set(kind="demo")], [0], tmp_path)
     found = write_comparison(tmp_path, [finish(run, 1) for run in planned], {}, "only")
     assert "Kind by kind" not in (tmp_path / "comparison.html").read_text(encoding="utf-8")
-    assert "houses (houses)" not in text_table(found) and "The same on" not in headline(found)
+    assert "houses (houses)" not in text_table(found) and "kind of hospitals" not in headline(found)
 
 
 def test_a_dry_run_names_the_kind_of_every_run(tmp_path, capsys):

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedpac_me.comparison import significance
 from fedpac_me.comparison.figures import SEEN, UNSEEN
 from fedpac_me.comparison.spread import spread_words
 from fedpac_me.comparison.tables import SCHEMA
@@ -16,11 +17,12 @@ from fedpac_me.storage import read_json, write_text
 
 BEGIN = "<!-- headline: begin, written by `fedpac-me headline`, not by hand -->"
 END = "<!-- headline: end -->"
-_COLUMNS = ("validation", SEEN, "worst", UNSEEN)
-_HEAD = (
-    "| | validation cases | hospitals that trained | the worst of them | a hospital that never trained |",
-    "|---" * (len(_COLUMNS) + 1) + "|",
-)
+_COLUMNS = {
+    "validation": "validation cases",
+    SEEN: "hospitals that trained",
+    "worst": "the worst of them",
+    UNSEEN: "a hospital that never trained",
+}
 
 
 def read_comparison(path: Path) -> dict[str, Any]:
@@ -35,29 +37,37 @@ def read_comparison(path: Path) -> dict[str, Any]:
 
 
 def headline(comparison: Mapping[str, Any]) -> str:
-    """Mean Dice of every method as a Markdown table, with a line below that says of what.
+    """Mean Dice of every method as a Markdown table, with lines below it that say of what, and what is significant.
 
-    Where there are federations of several kinds, a table of each follows.
+    Where there are federations of several kinds each has its rows: a mean over kinds is no federation's figure.
     """
-    nothing = comparison["nothing"]
-    null = {SEEN: _of(nothing[SEEN]), "worst": nothing["worst"], UNSEEN: _of(nothing[UNSEEN])}
-    of_nothing = _row("predicting no tumour at all", [_plain(null.get(column)) for column in _COLUMNS])
-    lines = [*_HEAD, of_nothing, *_rows(comparison, comparison["methods"]), "", _of_what(comparison)]
     kinds = comparison.get("kinds", {})
-    for kind, found in kinds.items() if len(kinds) > 1 else ():
-        lines += ["", f"The same on {', '.join(found['data'])} alone, of the kind `{kind}`:", ""]
-        lines += [*_HEAD, *_rows(comparison, found["methods"])]
-    return "\n".join(lines)
+    groups = kinds if len(kinds) > 1 else {"": comparison}
+    head = ["", *_COLUMNS.values()]
+    rows = [[kind, *cells] for kind, group in groups.items() for cells in _rows(comparison, group["methods"])]
+    rows.append(["", *_of_nothing(comparison["nothing"])])
+    tested = [f"- {kind}: {' '.join(group['sentences'])}" for kind, group in groups.items()]
+    if len(kinds) > 1:
+        head = ["kind of hospitals", *head]
+    else:
+        rows = [cells for _, *cells in rows]
+        tested = significance.sentences(comparison["tests"], comparison["reference"])
+    return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, rows), "", _of_what(comparison), "", *tested])
 
 
-def _rows(comparison: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = []
+def _of_nothing(nothing: Mapping[str, Any]) -> list[str]:
+    null = {SEEN: _of(nothing[SEEN]), "worst": nothing["worst"], UNSEEN: _of(nothing[UNSEEN])}
+    return ["predicting no tumour at all", *(_plain(null.get(column)) for column in _COLUMNS)]
+
+
+def _rows(comparison: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Cells of each method, the reference's in bold."""
+    rows = []
     for name, method in comparison["methods"].items():
-        cells = [spread_words(scores[name]["dice"][column], ABSENT) for column in _COLUMNS]
-        marked = name == comparison["reference"]
-        label = _label(name, method)
-        lines.append(_row(f"**{label}**" if marked else label, [f"**{cell}**" if marked else cell for cell in cells]))
-    return lines
+        cells = [_label(name, method)]
+        cells += [spread_words(scores[name]["dice"][column], ABSENT) for column in _COLUMNS]
+        rows.append([f"**{cell}**" for cell in cells] if name == comparison["reference"] else cells)
+    return rows
 
 
 def put_between_markers(text: str, block: str) -> str:
@@ -109,8 +119,8 @@ def _label(name: str, method: Mapping[str, Any]) -> str:
     return f"{label} (`{name}`){incomplete}"
 
 
-def _row(label: str, cells: list[str]) -> str:
-    return f"| {label} | {' | '.join(cells)} |"
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _plain(value: float | None) -> str:
