@@ -31,6 +31,7 @@ from fedpac_me.flare.persistor import FedPacMePersistor
 from fedpac_me.flare.resume import ResumeController, RunStateKeeper
 from fedpac_me.flare.returning_sites import KnownSites
 from fedpac_me.flare.selector import BestModelSelector
+from fedpac_me.flare.simulator_turns import SimulatorTurns
 from fedpac_me.flare.tracking import add_receivers
 
 _LOCATOR = "locator"
@@ -80,6 +81,7 @@ def _add_server_components(job: FedJob, config: Config) -> None:
     aggregator = ExpertWiseAggregator(
         **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
     )
+    job.to_server(SimulatorTurns(), id="simulator_turns")  # first: it must act before the sites begin
     job.to_server(CodeCheck(this_code()), id="code")
     job.to_server(KnownSites(), id="known_sites")
     job.to_server(FedPacMePersistor(config.to_dict()), id=PERSISTOR)
