@@ -32,7 +32,7 @@ def test_methods_are_files_of_app_configs_ablations_and_paths(tmp_path):
 
 
 def test_the_variants_that_were_measured_are_methods():
-    files = sorted(VARIANTS.glob("*.json"))
+    files = sorted(VARIANTS.rglob("*.json"))
     assert [method.name for method in load_methods(list(map(str, files)))] == [path.stem for path in files] != []
 
 
