@@ -68,6 +68,7 @@ def test_the_headline_has_rows_of_each_kind(comparison):
     found = comparison["kinds"]["conflicting"]["methods"]["ours"]["dice"]["seen"]
     assert f"| **{found['mean']:.3f} ± {found['sd']:.3f}** |" in lines[4]
     assert len({line.count("|") for line in lines[:7]}) == 1 and "predicting no tumour" in lines[6]
+    assert "phantom-conflicting-0 (each synthetic, 3 sites, 31 cases); training seeds" in lines[8]
     assert lines[-1] == f"- conflicting: {' '.join(comparison['kinds']['conflicting']['sentences'])}"
 
 

@@ -98,7 +98,12 @@ def write_headline(comparison: Path, page: Path) -> None:
 
 
 def _of_what(comparison: Mapping[str, Any]) -> str:
-    data = "; ".join(_data_words(name, one) for name, one in comparison["data"].items())
+    alike: dict[str, list[str]] = {}
+    for name, one in comparison["data"].items():
+        alike.setdefault(_data_words(one), []).append(name)
+    data = "; ".join(
+        f"{', '.join(names)} ({'each ' if len(names) > 1 else ''}{words})" for words, names in alike.items()
+    )
     seeds = ", ".join(map(str, comparison["seeds"]))
     return (
         "Mean Dice over TC, WT and ET, BraTS 2020's convention, ± standard deviation over runs; on test cases, but for "
@@ -106,10 +111,10 @@ def _of_what(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _data_words(name: str, data: Mapping[str, Any]) -> str:
+def _data_words(data: Mapping[str, Any]) -> str:
     cases = sum(site[part] for site in data["sites"].values() for part in ("train", "validation", "test"))
     what = "synthetic, " if "phantom" in data else ""
-    return f"{name} ({what}{len(data['sites'])} sites, {cases} cases)"
+    return f"{what}{len(data['sites'])} sites, {cases} cases"
 
 
 def _label(name: str, method: Mapping[str, Any]) -> str:
