@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -16,8 +17,11 @@ from fedpac_me.storage import atomic_path
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write ``arrays``, atomically. Raises ``OSError``, and ``ValueError`` for an array of objects."""
-    with atomic_path(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+    with atomic_path(path) as temporary, ZipFile(temporary, "w") as archive:
+        # As `np.savez` does it, which takes names for keywords and so cannot write an array called "file".
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

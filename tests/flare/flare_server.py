@@ -32,9 +32,14 @@ class Server:
     """An aggregator in round ``number`` of a run in ``folder``, on ``model()`` or other ``weights``."""
 
     def __init__(
-        self, folder: Path, number: int = 0, weights: Mapping[str, np.ndarray] | None = None, **options: Any
+        self,
+        folder: Path,
+        number: int = 0,
+        weights: Mapping[str, np.ndarray] | None = None,
+        abort_after_failed_rounds: int = 3,
+        **options: Any,
     ) -> None:
-        self.aggregator = ExpertWiseAggregator(**options)
+        self.aggregator = ExpertWiseAggregator(options, abort_after_failed_rounds)
         self.number = number
         self.learnable = make_model_learnable(dict(weights or model()), {})
         workspace = SimpleNamespace(get_run_dir=lambda job: str(folder))

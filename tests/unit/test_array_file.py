@@ -11,6 +11,7 @@ from fedpac_me.array_file import read_arrays, write_arrays
 
 def test_what_is_read_is_what_was_written(tmp_path):
     arrays = {"a/b.c": np.float32([[1, np.nan]]), "scalar": np.array(2.5), "empty": np.zeros((0, 3), np.int64)}
+    arrays |= {name: np.ones(1) for name in ("file", "allow_pickle", "x.npy")}
     write_arrays(tmp_path / "file.npz", arrays)
     read = read_arrays(tmp_path / "file.npz")
     assert {name: (v.dtype, v.shape, v.tobytes()) for name, v in read.items()} == {

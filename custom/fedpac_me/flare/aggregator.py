@@ -37,74 +37,15 @@ class ExpertWiseAggregator(Aggregator):
     """Checks, merges and books the sites' updates. Works without any argument.
 
     Args:
-        quorum: fewest accepted updates that may change the model.
-        server_momentum: Nesterov momentum on the merged difference.
-        share: ``nothing`` holds the model, for runs in which every site keeps its own.
-        expert_merge: what weighs a site's update of an expert: ``mass``, ``cases_of_users`` or ``cases``.
-        expert_prior: cases' worth of no change in every expert's merge.
-        max_site_share: most of all cases in a merge that may be one site's.
-        clip_norm_factor: times the median length of earlier updates that an update may be long; 0: no bound.
-        clip_norm_first: the bound before any round was merged; 0: none.
-        robust: a merge that ``hostile_sites`` cannot steer: ``none``, ``norm_clipping``, ``median``,
-            ``trimmed_mean``, ``geometric_median`` or ``multi_krum``.
-        hostile_sites: how many hostile sites a robust merge must withstand.
-        expert_momentum: whether the server's momentum moves experts too.
-        server_adam: arguments of ``federation.adam.ServerAdam``, which takes the momentum's place.
-        download: the number format in which the model goes out, for the ledger.
-        prototypes: arguments of ``federation.prototype_server.PrototypeServer``, where the method has prototypes.
+        round_server: arguments of ``federation.server_round.RoundServer``, builtins only.
         abort_after_failed_rounds: rounds in a row without quorum after which the job stops.
     """
 
-    def __init__(
-        self,
-        quorum: int = 1,
-        server_momentum: float = 0.0,
-        share: str = "all",
-        expert_merge: str = "mass",
-        expert_prior: float = 0.0,
-        max_site_share: float = 1.0,
-        clip_norm_factor: float = 0.0,
-        clip_norm_first: float = 0.0,
-        robust: str = "none",
-        hostile_sites: int = 1,
-        expert_momentum: bool = True,
-        server_adam: dict | None = None,
-        download: str = "float32",
-        prototypes: dict | None = None,
-        abort_after_failed_rounds: int = 3,
-    ) -> None:
+    def __init__(self, round_server: dict | None = None, abort_after_failed_rounds: int = 3) -> None:
         super().__init__()
-        self.quorum = quorum
-        self.server_momentum = server_momentum
-        self.share = share
-        self.expert_merge = expert_merge
-        self.expert_prior = expert_prior
-        self.max_site_share = max_site_share
-        self.clip_norm_factor = clip_norm_factor
-        self.clip_norm_first = clip_norm_first
-        self.robust = robust
-        self.hostile_sites = hostile_sites
-        self.expert_momentum = expert_momentum
-        self.server_adam = server_adam
-        self.download = download
-        self.prototypes = prototypes
+        self.round_server = round_server
         self.abort_after_failed_rounds = abort_after_failed_rounds
-        self._server = RoundServer(
-            quorum=quorum,
-            server_momentum=server_momentum,
-            share=share,
-            expert_merge=expert_merge,
-            expert_prior=expert_prior,
-            max_site_share=max_site_share,
-            clip_norm_factor=clip_norm_factor,
-            clip_norm_first=clip_norm_first,
-            robust=robust,
-            hostile_sites=hostile_sites,
-            expert_momentum=expert_momentum,
-            server_adam=server_adam,
-            download=download,
-            prototypes=prototypes,
-        )
+        self._server = RoundServer(**(round_server or {}))
         self._ledger = Ledger()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -210,8 +151,8 @@ class ExpertWiseAggregator(Aggregator):
                 self.log_info(fl_ctx, f"Update of {line.site} in round {record.round}: {flag}")
         if self._server.failed_rounds_in_a_row >= self.abort_after_failed_rounds:
             self.system_panic(
-                f"{self._server.failed_rounds_in_a_row} rounds in a row had fewer than {self.quorum} usable updates. "
-                "The ledger says why each was refused.",
+                f"{self._server.failed_rounds_in_a_row} rounds in a row had fewer than {self._server.quorum} usable "
+                "updates. The ledger says why each was refused.",
                 fl_ctx,
             )
 

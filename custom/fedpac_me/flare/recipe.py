@@ -78,9 +78,7 @@ class FedPacMeRecipe(Recipe):
 
 
 def _add_server_components(job: FedJob, config: Config) -> None:
-    aggregator = ExpertWiseAggregator(
-        **server_arguments(config), abort_after_failed_rounds=config.federation.abort_after_failed_rounds
-    )
+    aggregator = ExpertWiseAggregator(server_arguments(config), config.federation.abort_after_failed_rounds)
     job.to_server(SimulatorTurns(), id="simulator_turns")  # first: it must act before the sites begin
     job.to_server(CodeCheck(this_code()), id="code")
     job.to_server(KnownSites(), id="known_sites")
