@@ -35,7 +35,7 @@ _LONGEST_SECONDS = 1200
 
 _MASKS = (
     (re.compile(r"\[\s*([\"']?[\w-]+[\"']?(,\s*|\s*(?=\])))*\]"), "[…]"),  # who is asked at this moment
-    (re.compile(r"([\"']tasks[\"']: )\{[^{}]*\}"), r"\1{…}"),  # and for what; between two rounds nobody is
+    (re.compile(r"\{[\"']train[\"']: \[…\]\}"), "{}"),  # between two rounds nobody is
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|(?<=/poc-)[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"(?<=ID name: )(\S+).*"), r"\1"),  # what `nvflare job monitor` says of the moment when it began
     (re.compile(r"(, )?[\"'](mean_)?(dice_\w+|train_loss)[\"']: [\d.]+"), ""),  # known once a round has been heard

@@ -31,15 +31,15 @@ def comparison(tmp_path_factory) -> Path:
 def test_a_row_has_the_figures_of_its_method(comparison):
     found = read_comparison(comparison)
     lines = headline(found).splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:5]] == [
+    assert [line.split("|")[2].strip() for line in lines[2:5]] == [
         "Method one (`one`)", "**Method two (`two`)**", "predicting no tumour at all",
     ]  # fmt: skip
     dice = found["methods"]["one"]["dice"]
-    assert lines[2].split(" | ")[1:3] == ["0.550 ± 0.050", f"{dice['seen']['mean']:.3f} ± 0.000"]
+    assert lines[2].split(" | ")[2:4] == ["0.550 ± 0.050", f"{dice['seen']['mean']:.3f} ± 0.000"]
     assert f"**{found['methods']['two']['dice']['unseen']['mean']:.3f} ± 0.000** |" in lines[3]
     assert len({line.count("|") for line in lines[:5]}) == 1
     assert lines[6].endswith("Data: houses (3 sites, 31 cases); training seeds 0, 1.")
-    assert lines[8:] == [sentence for sentence in found["sentences"] if sentence.startswith("In mean Dice")]
+    assert lines[8:] == [f"- houses: {' '.join(found['kinds']['houses']['sentences'])}"]
 
 
 def test_only_what_is_between_the_markers_changes(comparison, tmp_path, capsys):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedpac_me.comparison import significance
 from fedpac_me.comparison.figures import SEEN, UNSEEN
 from fedpac_me.comparison.spread import spread_words
 from fedpac_me.comparison.tables import SCHEMA
@@ -39,20 +38,14 @@ def read_comparison(path: Path) -> dict[str, Any]:
 def headline(comparison: Mapping[str, Any]) -> str:
     """Mean Dice of every method as a Markdown table, with lines below it that say of what, and what is significant.
 
-    Where there are federations of several kinds each has its rows: a mean over kinds is no federation's figure.
+    Each kind of federation has its rows: a mean over kinds is no federation's figure.
     """
-    kinds = comparison.get("kinds", {})
-    groups = kinds if len(kinds) > 1 else {"": comparison}
-    head = ["", *_COLUMNS.values()]
-    rows = [[kind, *cells] for kind, group in groups.items() for cells in _rows(comparison, group["methods"])]
-    rows.append(["", *_of_nothing(comparison["nothing"])])
-    tested = [f"- {kind}: {' '.join(group['sentences'])}" for kind, group in groups.items()]
-    if len(kinds) > 1:
-        head = ["kind of hospitals", *head]
-    else:
-        rows = [cells for _, *cells in rows]
-        tested = significance.sentences(comparison["tests"], comparison["reference"])
-    return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, rows), "", _of_what(comparison), "", *tested])
+    kinds = comparison["kinds"]
+    head = ["kind of hospitals", "", *_COLUMNS.values()]
+    rows = [[kind, *cells] for kind, found in kinds.items() for cells in _rows(comparison, found["methods"])]
+    table = [head, ["---"] * len(head), *rows, ["", *_of_nothing(comparison["nothing"])]]
+    tested = [f"- {kind}: {' '.join(found['sentences'])}" for kind, found in kinds.items()]
+    return "\n".join([*map(_row, table), "", _of_what(comparison), "", *tested])
 
 
 def _of_nothing(nothing: Mapping[str, Any]) -> list[str]:
