@@ -87,6 +87,11 @@ _ENVELOPE: list[tuple[str, Change, str]] = [
 
 _VERSIONS: list[tuple[str, Change, str]] = [
     ("protocol missing", without("protocol"), "'protocol' must be the integer 1, got None"),
+    (
+        "encrypted",
+        lambda good: tensor(b"ciphertext")(meta(PROCESSED_ALGORITHM="CKKS")(good)),
+        "The update is encrypted ('CKKS'), but every check and every merge needs it in the clear",
+    ),
     ("protocol bool", meta(protocol=True), "'protocol' must be the integer 1, got True"),
     ("protocol older", meta(protocol=0), "'protocol' must be 1, got 0: the site is older"),
     ("protocol newer", meta(protocol=2), "'protocol' must be 1, got 2: the server is older"),

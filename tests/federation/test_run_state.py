@@ -83,11 +83,11 @@ def test_going_back_deletes_no_newer_state(tmp_path):
 def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
     path = made(1).save(tmp_path)
 
-    def full_disk(file, **arrays):
-        file.write_bytes(b"half of it")
+    def full_disk(file, array, **how):
+        file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full_disk)
+    monkeypatch.setattr(np.lib.format, "write_array", full_disk)
     with pytest.raises(OSError, match="No space left"):
         made(2).save(tmp_path)
     assert find_state(tmp_path)[0] == path

@@ -8,8 +8,12 @@ import shutil
 
 import pytest
 
+from fedpac_me.config import load_config
 from fedpac_me.data.site_sample import sample_settings
+from fedpac_me.engine import run_federation
 from fedpac_me.flare.processes import processes_of
+from fedpac_me.model.checkpoint import find_checkpoint, read_checkpoint
+from fedpac_me.run_info import weights_hash
 from poc_tools import Federation, free_port
 
 HERE = ["--work", "build/poc"]
@@ -100,6 +104,17 @@ def test_a_leads_job_runs_and_gets_its_report(federation, tiny_config):
     report = json.loads((federation.place / "runs/lead/report.json").read_text())
     assert [len(entry["accepted"]) for entry in report["rounds"]] == [2, 2]
     assert json.loads((federation.place / "runs/lead/run.json").read_text())["hardware"] == {}
+
+
+def test_a_leads_job_goes_on_in_another(federation, tiny_config, hospitals, tmp_path):
+    lead = ["--kit", kit_of(federation, "lead"), *HERE]
+    federation.submit(federation.export(None, "longer", "--resume", "runs/lead", "--rounds", "3"), *lead)
+    watched = federation.script("watch", "--run", "runs/longer", *lead)
+    assert watched.code == 0, watched.out + watched.err
+    assert [line.split()[1] for line in watched.out.splitlines() if line.startswith("round ")] == ["3"]
+    config = load_config(tiny_config, {"federation": {"rounds": 3}})
+    ours = run_federation(config, hospitals, tmp_path, progress=lambda line: None).weights
+    assert weights_hash(read_checkpoint(find_checkpoint(federation.place / "runs/longer"))) == weights_hash(ours)
 
 
 def test_kits_are_not_made_twice(federation, hospitals):

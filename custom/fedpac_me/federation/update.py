@@ -22,6 +22,8 @@ from fedpac_me.federation.schema import Schema, is_statistic
 
 PROTOCOL = 1
 DATA_KIND = "WEIGHT_DIFF"
+ENCRYPTED_BY = "PROCESSED_ALGORITHM"
+"""FLARE's filters for homomorphic encryption write their algorithm here (``MetaKey``)."""
 MAX_SITE_NAME = 256
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
@@ -131,6 +133,7 @@ def _checked(
         raise Rejected(f"Expected a contribution, got {show(contribution)}.")
     _check_envelope(contribution, expected_round, already)
     diff, meta = contribution.diff, contribution.meta
+    _check_in_the_clear(meta)
     _check_protocol(meta)
     _check_signature(schema, meta)
     metrics, seconds = facts.read_metrics(meta), facts.read_seconds(meta)
@@ -164,6 +167,15 @@ def _check_envelope(contribution: Contribution, expected_round: int, already: Co
     for what, value in (("data", contribution.diff), ("meta", contribution.meta)):
         if type(value) is not dict:
             raise Rejected(f"The {what} of an update must be a dict, got {show(value)}.")
+
+
+def _check_in_the_clear(meta: dict[str, Any]) -> None:
+    algorithm = meta.get(ENCRYPTED_BY)
+    if algorithm is not None:
+        raise Rejected(
+            f"The update is encrypted ({show(algorithm)}), but every check and every merge needs it in the clear: take "
+            "the filter that encrypts out of the job or out of the site's privacy.json."
+        )
 
 
 def _check_protocol(meta: dict[str, Any]) -> None:
