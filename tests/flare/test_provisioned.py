@@ -43,6 +43,14 @@ def federation(made, rehearsal):
     return made
 
 
+@pytest.fixture(scope="module")
+def steady_config(tiny_config, tmp_path_factory):
+    """Its learning rate does not follow the number of rounds: a run that is made longer is one of more rounds."""
+    path = tmp_path_factory.mktemp("config") / "steady.json"
+    path.write_text(json.dumps({"extends": str(tiny_config), "learning": {"final_learning_rate": 1.0}}))
+    return path
+
+
 def kit_of(federation, person):
     (kit,) = federation.poc.kits.glob(f"{person}@*")
     return kit
@@ -96,9 +104,9 @@ def test_who_may_not_submit_is_told_so(federation, tiny_config, person):
     assert federation.nvflare("job", "list", "-n", f"by-{person}") == []
 
 
-def test_a_leads_job_runs_and_gets_its_report(federation, tiny_config):
+def test_a_leads_job_runs_and_gets_its_report(federation, steady_config):
     lead = ["--kit", kit_of(federation, "lead"), *HERE]
-    federation.submit(federation.export(tiny_config, "by-lead"), *lead)
+    federation.submit(federation.export(steady_config, "by-lead"), *lead)
     watched = federation.script("watch", "--run", "runs/lead", *lead)
     assert watched.code == 0, watched.out + watched.err
     report = json.loads((federation.place / "runs/lead/report.json").read_text())
@@ -106,13 +114,13 @@ def test_a_leads_job_runs_and_gets_its_report(federation, tiny_config):
     assert json.loads((federation.place / "runs/lead/run.json").read_text())["hardware"] == {}
 
 
-def test_a_leads_job_goes_on_in_another(federation, tiny_config, hospitals, tmp_path):
+def test_a_leads_job_goes_on_in_another(federation, steady_config, hospitals, tmp_path):
     lead = ["--kit", kit_of(federation, "lead"), *HERE]
     federation.submit(federation.export(None, "longer", "--resume", "runs/lead", "--rounds", "3"), *lead)
     watched = federation.script("watch", "--run", "runs/longer", *lead)
     assert watched.code == 0, watched.out + watched.err
     assert [line.split()[1] for line in watched.out.splitlines() if line.startswith("round ")] == ["3"]
-    config = load_config(tiny_config, {"federation": {"rounds": 3}})
+    config = load_config(steady_config, {"federation": {"rounds": 3}})
     ours = run_federation(config, hospitals, tmp_path, progress=lambda line: None).weights
     assert weights_hash(read_checkpoint(find_checkpoint(federation.place / "runs/longer"))) == weights_hash(ours)
 
