@@ -287,4 +287,4 @@ def _sentence(fault: Any) -> str:
     field = ".".join(str(part) for part in fault["loc"]) or "(the whole config)"
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{field}'"
-    return f"'{field}' is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
+    return f"'{field}' is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ').removesuffix('.')}"

@@ -73,3 +73,9 @@ def test_the_hash_depends_on_values_not_on_how_they_were_written():
     other = parse_config({"method": "m", "title": "t", "seed": 1})
     assert one.hash == same.hash != other.hash
     assert parse_config(one.to_dict()) == one
+
+
+def test_a_validators_own_full_stop_is_not_doubled():
+    with pytest.raises(InputError) as error:
+        parse_config({"federation": {"robust": "median", "max_site_share": 0.4}})
+    assert ".." not in str(error.value) and "leave 'max_site_share' out. The fields" in str(error.value)
