@@ -155,6 +155,13 @@ class EvaluationConfig(Section):
 
     overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
     window_batch: int = Field(4, ge=1)
+    small_parts_mm3: float = Field(
+        50.0,
+        ge=0,
+        strict=False,
+        description="connected parts of a predicted region up to this volume are left out, BraTS 2023's limit of what "
+        "counts as a lesion; 0 keeps all",
+    )
     validation_every: int = Field(4, ge=1, description="rounds between validations of the received model")
     local_models: bool = Field(False, description="evaluate every site's locally trained model at all sites too")
     pair_matching: bool = Field(

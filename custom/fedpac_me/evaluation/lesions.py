@@ -13,7 +13,7 @@ from scipy import ndimage
 from fedpac_me.errors import InputError
 from fedpac_me.evaluation.surface import hd95_mm
 
-_ALL_NEIGHBOURS = np.ones((3, 3, 3), bool)
+ALL_NEIGHBOURS = np.ones((3, 3, 3), bool)
 """26-connected: voxels that share a face, an edge or a corner belong together."""
 
 _REACH = ndimage.generate_binary_structure(3, 2)
@@ -114,10 +114,10 @@ class _Lesions:
     def find(cls, predicted: np.ndarray, true: np.ndarray, rules: LesionRules) -> _Lesions:
         box = _union_box(predicted, true)
         predicted, true = predicted[box], true[box]
-        parts, part_count = ndimage.label(predicted, _ALL_NEIGHBOURS)
+        parts, part_count = ndimage.label(predicted, ALL_NEIGHBOURS)
         # To scipy 0 iterations mean: until nothing changes any more.
         grown = ndimage.binary_dilation(true, _REACH, rules.dilation) if rules.dilation else true
-        halos, count = ndimage.label(grown, _ALL_NEIGHBOURS)
+        halos, count = ndimage.label(grown, ALL_NEIGHBOURS)
         lesions = np.where(true, halos, 0)
         touched = predicted & grown
         pairs = np.unique(halos[touched] * np.int64(part_count + 1) + parts[touched])

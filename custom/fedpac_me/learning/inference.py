@@ -15,6 +15,7 @@ from fedpac_me.config import Config
 from fedpac_me.data.scan import Scan
 from fedpac_me.labels import REGIONS, labels_from_regions
 from fedpac_me.learning.certainty import expected_dice
+from fedpac_me.learning.postprocessing import without_small_parts
 from fedpac_me.model.backbone import SegmentationNet
 from fedpac_me.model.router import Routing
 
@@ -31,7 +32,7 @@ class Prediction:
     """What a network says of a scan.
 
     Attributes:
-        labels: DHW uint8, BraTS labels of the whole volume, zero outside the brain.
+        labels: DHW uint8, BraTS labels of the whole volume, zero outside the brain and without small parts.
         route: who spoke; ``None`` where the model has no experts.
         logits: CDHW float32, channels as ``REGIONS``, in the scan's box: what ``labels`` were cut from.
         brain: DHW bool in the scan's box; where it is false the logits are finite and mean nothing.
@@ -59,7 +60,9 @@ def predict(
     else:
         route, logits = _surest(model, scan, config, device, route, brain)
     # A tumour lies in the brain: resampled borders of the box must not count.
-    return Prediction(scan.uncrop(labels_from_regions((logits > 0) & brain)), route, logits, brain)
+    labels = labels_from_regions((logits > 0) & brain)
+    labels = without_small_parts(labels, scan.spacing_mm, config.evaluation.small_parts_mm3)
+    return Prediction(scan.uncrop(labels), route, logits, brain)
 
 
 def _surest(
