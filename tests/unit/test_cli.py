@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
 
 from cases import write_case
 from fedpac_me.cli import main
+from fedpac_me.config import parse_config
+from fedpac_me.learning import predict
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,18 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     sentence = refused(capsys, "predict", "--run", tmp_path, "--case", case, "--out", tmp_path / "p.nii.gz")
     assert "not a finished run" in sentence
     assert not (tmp_path / "p.nii.gz").exists()
+
+
+def test_a_prediction_may_keep_more_or_fewer_small_parts_than_the_run(tmp_path, capsys, monkeypatch):
+    config, heard = parse_config({"method": "m", "title": "t", "evaluation": {"small_parts_mm3": 20}}), []
+    monkeypatch.setattr(predict, "load_run_model", lambda *_: (None, config))
+    monkeypatch.setattr(
+        predict,
+        "predict_case",
+        lambda model, made, *_: heard.append(made.evaluation.small_parts_mm3) or np.zeros(1, np.uint8),
+    )
+    words = ["predict", "--run", "r", "--case", "c", "--out", str(tmp_path / "p.nii.gz")]
+    for limit in ([], ["--small-parts", "0"], ["--small-parts", "80.5"]):
+        assert main([*words, *limit]) == 0
+    assert heard == [20, 0, 80.5]
+    assert "--small-parts: 'evaluation.small_parts_mm3' is -1.0" in refused(capsys, *words, "--small-parts", "-1")

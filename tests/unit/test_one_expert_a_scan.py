@@ -121,8 +121,8 @@ def test_the_surest_of_several_speaks_for_the_whole_scan(heard):
         {e} for e in answer.candidates for _ in range(3)
     ]
     assert sorted(answer.candidates) == list(range(EXPERTS))
-    alone = [predict(model, one, made, CPU, Routing(expert)).labels for expert in range(EXPERTS)]
-    equal = [np.array_equal(prediction.labels, labels) for labels in alone]
+    alone = [predict(model, one, made, CPU, Routing(expert)).logits for expert in range(EXPERTS)]
+    equal = [np.array_equal(prediction.logits, logits) for logits in alone]
     assert equal == [expert == prediction.route.expert for expert in range(EXPERTS)]
 
 

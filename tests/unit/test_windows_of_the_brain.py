@@ -28,6 +28,7 @@ def config(**model) -> Config:
             "title": "t",
             "data": {"crop": WINDOW},
             "model": {"filters": 4, "blocks_down": [1, 1], "blocks_up": [1], **model},
+            "evaluation": {"small_parts_mm3": 0},  # keeps the tumour in one voxel of brain
         }
     )
 

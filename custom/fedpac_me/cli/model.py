@@ -32,6 +32,12 @@ def add_predict(commands) -> None:
         choices=[3, 4],
         help="label to write for enhancing tumour (default: 3 for files named as from 2023 on, t1n ..., else 4)",
     )
+    predict.add_argument(
+        "--small-parts",
+        type=float,
+        metavar="MM3",
+        help="leave out connected parts up to this volume; 0 keeps all (default: as the run was evaluated)",
+    )
     _add_own(predict)
 
 
@@ -61,11 +67,15 @@ def _add_own(command: argparse.ArgumentParser) -> None:
 def _predict(args: argparse.Namespace) -> None:
     import numpy as np
 
+    from fedpac_me.config import merged, parse_config
     from fedpac_me.labels import NECROTIC, OEDEMA
     from fedpac_me.learning.device import choose_device
     from fedpac_me.learning.predict import load_run_model, predict_case
 
     model, config = load_run_model(args.run_folder, args.own)
+    if args.small_parts is not None:
+        changes = {"evaluation": {"small_parts_mm3": args.small_parts}}
+        config = parse_config(merged(config.to_dict(), changes), source="--small-parts")
     labels = predict_case(model, config, args.case, args.out, choose_device(args.device), args.enhancing)
     counted = sorted({NECROTIC, OEDEMA, *np.unique(labels).tolist()} - {0})
     counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in counted)
