@@ -186,6 +186,9 @@ def test_one_method_at_sites_that_all_train_is_a_page_too(tmp_path):
     assert found["tests"] == [] and found["target"] is None
     assert found["methods"]["only"]["dice"]["unseen"] is None and found["methods"]["only"]["to_target"] is None
     assert any("one training seed only" in line for line in found["definitions"])
+    assert any(
+        line.startswith("Connected parts of a predicted region of up to 50 mm³") for line in found["definitions"]
+    )
     assert "Nothing was tested" in (tmp_path / "comparison.html").read_text()
 
 

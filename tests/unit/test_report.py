@@ -102,6 +102,17 @@ def test_page_stands_alone_and_every_table_says_its_convention(federated):
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("nan in conv", "")
 
 
+@pytest.mark.parametrize(("evaluation", "told"), [({"small_parts_mm3": 20.0}, True), ({"small_parts_mm3": 0.0}, False)])
+def test_the_page_says_what_was_left_out(tmp_path, evaluation, told):
+    run = write_run(tmp_path / "demo", {"site-1": "train"}, {FINAL_MODEL: 1})
+    record = json.loads((run / "run.json").read_text())
+    record["config"]["evaluation"] = evaluation
+    (run / "run.json").write_text(json.dumps(record))
+    write_report(run)
+    assert ("of up to 20 mm³ were left out" in (run / "report.html").read_text()) == told
+    assert ("mm³ were left out" in (run / "report.html").read_text()) == told
+
+
 def test_page_escapes_names_and_reasons(tmp_path):
     run = write_run(tmp_path / "evil", {"<script>x": "train", "b&$_^": "evaluate"}, {FINAL_MODEL: 0}, pictures=False)
     text = write_report(run).read_text()

@@ -75,10 +75,17 @@ def build_comparison(
         "sentences": [*significance.sentences(found, reference), *about_compute, *_missing(planned, failed)],
         "definitions": [
             CHOICE, SITES_COUNT_ALIKE, f"{CONVENTION}.", f"{HD95_DEFINITION}.", f"{LESION_DEFINITION}.",
+            _small_parts(methods),
             significance.WHAT_IS_DRAWN, *([significance.ONE_SEED] if len(seeds) == 1 else []),
             significance.WHAT_IS_TESTED, cost.resolution(methods), cost.WHAT_SECONDS_ARE,
         ],
     }  # fmt: skip
+
+
+def _small_parts(methods: Sequence[Method]) -> str:
+    limits = sorted({method.config.evaluation.small_parts_mm3 for method in methods})
+    up_to = " or ".join(f"{limit:g}" for limit in limits)
+    return f"Connected parts of a predicted region of up to {up_to} mm³ are left out, as each method's settings say."
 
 
 def site_rows(runs: Sequence[RunFigures]) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ def render_page(record: RunRecord, report: Mapping[str, Any]) -> str:
         routing=routing_view(record, report.get("routing"), styles),
         convention=CONVENTION,
         hd95_definition=HD95_DEFINITION,
+        small_parts_mm3=record.config.get("evaluation", {}).get("small_parts_mm3", 0),
         silent_sites=_silent_sites(record, report),
         curves=_curves(record, styles),
         styles=styles,
