@@ -21,13 +21,13 @@ _SUFFIX = ".npy"
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write ``arrays``, atomically. Raises ``OSError``, and ``ValueError`` for an array of objects."""
     for name, array in arrays.items():
-        if np.asanyarray(array).dtype.hasobject:
+        if array.dtype.hasobject:
             raise ValueError(f"The array '{name}' holds objects; only plain numbers are written.")
     with atomic_path(path) as temporary, ZipFile(temporary, "w") as archive:
         # As `np.savez` does it, which takes names for keywords and so cannot write an array called "file".
         for name, array in arrays.items():
             with archive.open(f"{name}{_SUFFIX}", "w", force_zip64=True) as member:
-                npy.write_array(member, np.asanyarray(array))
+                npy.write_array(member, array)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -156,11 +156,7 @@ class EvaluationConfig(Section):
     overlap: float = Field(0.25, ge=0, lt=1, strict=False, description="overlap of neighbouring windows")
     window_batch: int = Field(4, ge=1)
     small_parts_mm3: float = Field(
-        50.0,
-        ge=0,
-        strict=False,
-        description="connected parts of a predicted region up to this volume are left out, BraTS 2023's limit of what "
-        "counts as a lesion; 0 keeps all",
+        50.0, ge=0, strict=False, description="up to this volume parts of a prediction are left out, as BraTS 2023 does"
     )
     validation_every: int = Field(4, ge=1, description="rounds between validations of the received model")
     local_models: bool = Field(False, description="evaluate every site's locally trained model at all sites too")
@@ -246,6 +242,11 @@ def parse_config(content: dict[str, Any], source: str = "config") -> Config:
     except ValidationError as error:
         faults = "; ".join(_sentence(fault) for fault in error.errors())
         raise InputError(f"{source}: {faults}. The fields are described in app_configs/README.md.") from None
+
+
+def changed(config: Config, changes: dict[str, Any], source: str = "config") -> Config:
+    """``config`` with nested ``changes``, validated again. Raises ``InputError`` as ``parse_config`` does."""
+    return parse_config(merged(config.to_dict(), changes), source)
 
 
 def load_config(path: Path | str, overrides: dict[str, Any] | None = None) -> Config:

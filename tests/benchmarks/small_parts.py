@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-from fedpac_me.config import Config, load_config, merged, parse_config
+from fedpac_me.config import Config, changed, load_config
 from fedpac_me.data.phantom import write_phantom
 from fedpac_me.data.phantom.kinds import KINDS
 from fedpac_me.data.pooling import site_folders
@@ -68,11 +68,12 @@ def scores_by_limit(kind: str, method: str, data: Path, seed: int, rounds: int |
     config = load_config(ROOT / f"app_configs/{method}.json", changes)
     with tempfile.TemporaryDirectory() as place:
         outcome = run_federation(config, data, Path(place), progress=lambda _: None)
-        return {limit: _scores(_with_limit(config, limit), data, Path(place), outcome.weights) for limit in LIMITS}
-
-
-def _with_limit(config: Config, limit: float) -> Config:
-    return parse_config(merged(config.to_dict(), {"evaluation": {"small_parts_mm3": limit}}))
+        return {
+            limit: _scores(
+                changed(config, {"evaluation": {"small_parts_mm3": limit}}), data, Path(place), outcome.weights
+            )
+            for limit in LIMITS
+        }
 
 
 def _scores(config: Config, data: Path, place: Path, weights: Weights) -> Scores:

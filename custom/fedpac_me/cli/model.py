@@ -67,15 +67,14 @@ def _add_own(command: argparse.ArgumentParser) -> None:
 def _predict(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from fedpac_me.config import merged, parse_config
+    from fedpac_me.config import changed
     from fedpac_me.labels import NECROTIC, OEDEMA
     from fedpac_me.learning.device import choose_device
     from fedpac_me.learning.predict import load_run_model, predict_case
 
     model, config = load_run_model(args.run_folder, args.own)
     if args.small_parts is not None:
-        changes = {"evaluation": {"small_parts_mm3": args.small_parts}}
-        config = parse_config(merged(config.to_dict(), changes), source="--small-parts")
+        config = changed(config, {"evaluation": {"small_parts_mm3": args.small_parts}}, source="--small-parts")
     labels = predict_case(model, config, args.case, args.out, choose_device(args.device), args.enhancing)
     counted = sorted({NECROTIC, OEDEMA, *np.unique(labels).tolist()} - {0})
     counts = ", ".join(f"label {label}: {int((labels == label).sum())}" for label in counted)

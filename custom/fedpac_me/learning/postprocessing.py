@@ -2,8 +2,8 @@
 """What is left out of a predicted segmentation: parts too small to be lesions.
 
 BraTS gives Dice 0 where the truth has no enhancing tumour and a prediction has one voxel of it, and counts every stray
-part as a false lesion, so that leaving out small parts is what its participants do after the network (Isensee et al.,
-"nnU-Net for Brain Tumor Segmentation", 2020).
+part as a false lesion. Its participants leave out small parts therefore; Isensee et al., "nnU-Net for Brain Tumor
+Segmentation", 2020, do it to enhancing tumour as a whole, here it is done to each connected part of each region.
 """
 
 from __future__ import annotations
